@@ -1,0 +1,123 @@
+//! Everything about the protocol that a deployment or a simulation may set.
+
+use filch_types::time::Span;
+use filch_types::{MachineId, StoreId};
+
+/// What a node is and how patient it is. Times are safe defaults for a LAN; change them for the whole cluster at once.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Of its data directory.
+    pub store: StoreId,
+    /// Of its machine.
+    pub machine: MachineId,
+    /// Grows with every start on the same data directory.
+    pub boot: u64,
+    /// For people.
+    pub name: String,
+    /// Tasks at once. 0: keeps jobs, runs nothing.
+    pub slots: u16,
+    /// What it can run: `command`, `handler:NAME`.
+    pub offers: Vec<String>,
+    /// Copies of a result before it is visible (r), unless fewer replicas exist.
+    pub result_copies: u8,
+    /// Time limits and periods.
+    pub timing: Timing,
+    /// A planted bug; `None` outside of tests of the checkers.
+    pub mutant: Option<Mutant>,
+}
+
+/// Periods and time limits of the protocol.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Between heartbeats to peers that share an active job (P8).
+    pub beat: Span,
+    /// Between probes of other peers.
+    pub idle_beat: Span,
+    /// A peer that has not answered a probe for so long is believed dead.
+    pub dead_after: Span,
+    /// The same after its last connection went down.
+    pub down_grace: Span,
+    /// How long the steward keeps a lease without a heartbeat.
+    pub lease: Span,
+    /// How long a worker starts tasks after the last acked heartbeat was *sent*: less than `lease`.
+    pub lease_worker: Span,
+    /// Limit of claims, steals and other small requests: less than `lease`.
+    pub request: Span,
+    /// Between resends of outbox packs and of requests to keep a job.
+    pub resend: Span,
+    /// Between anti-entropy rounds with a random replica (P10).
+    pub anti_entropy: Span,
+    /// Fewer than k live copies for so long start a repair (P12).
+    pub repair: Span,
+    /// A pack is sent at the latest so long after its first result.
+    pub pack_flush: Span,
+    /// The same while somebody waits at a terminal.
+    pub pack_flush_attended: Span,
+    /// Work to keep queued ahead per node.
+    pub ahead: Span,
+    /// Shortest and longest pause of an idle node that found nothing.
+    pub quiet_min: Span,
+    /// See `quiet_min`.
+    pub quiet_max: Span,
+    /// Between summaries of an active job.
+    pub announce: Span,
+    /// Work that one launch should be.
+    pub batch: Span,
+    /// An owner that cannot reach r replicas for so long pins with the copies there are.
+    pub lonely_pin: Span,
+    /// A submit that has no k copies after so long is refused.
+    pub submit: Span,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            beat: Span::secs(1),
+            idle_beat: Span::secs(10),
+            dead_after: Span::millis(4_500),
+            down_grace: Span::millis(700),
+            lease: Span::millis(5_500),
+            lease_worker: Span::millis(4_500),
+            request: Span::secs(3),
+            resend: Span::secs(3),
+            anti_entropy: Span::secs(5),
+            repair: Span::secs(300),
+            pack_flush: Span::secs(2),
+            pack_flush_attended: Span::millis(100),
+            ahead: Span::secs(2),
+            quiet_min: Span::millis(20),
+            quiet_max: Span::secs(2),
+            announce: Span::secs(2),
+            batch: Span::millis(4),
+            lonely_pin: Span::secs(8),
+            submit: Span::secs(600),
+        }
+    }
+}
+
+/// Planted bugs: each breaks one rule, so that the simulator's checkers can be shown to bite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Mutant {
+    AckBeforeFsync,
+    AckAtOneCopy,
+    CountSelfTwice,
+    PinBeforeDisk,
+    TwoPinsInFlight,
+    OrderByArrival,
+    NoLeaseExpiry,
+    NoAntiEntropy,
+    LastWriterWins,
+    ClosureAfterFact,
+    OutboxWithoutReplicas,
+    WipedStoreCounts,
+    DeleteByAbsence,
+    StealBothKeep,
+    StealNeitherKeeps,
+    BudgetChargesQueued,
+    DeadlineIgnoresQueued,
+    CancelNotRepeated,
+    RepairDropsCopy,
+    NoSignatureCheck,
+    GrantTwice,
+}

@@ -1,0 +1,133 @@
+//! What may be read of a node from outside: API, metrics, oracles.
+
+use std::sync::Arc;
+
+use filch_types::ranges::Range;
+use filch_types::wire::JobState;
+use filch_types::{FactId, JobId, MachineId, Manifest, NodeId, StoreId};
+
+/// A member as this node sees it.
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    /// Who.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Its store.
+    pub store: StoreId,
+    /// Its machine.
+    pub machine: MachineId,
+    /// Its slots.
+    pub slots: u16,
+    /// Whether it is believed alive.
+    pub alive: bool,
+    /// Whether it takes no new work.
+    pub draining: bool,
+    /// Tasks queued there when it was last heard.
+    pub queued: u64,
+    /// Microseconds of a round trip, smoothed; 0 if unknown.
+    pub rtt_us: u64,
+}
+
+/// Where the tasks of a job stand. `waiting + queued + leased + succeeded + failed + cancelled = total`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// All.
+    pub total: u64,
+    /// Wait for another group.
+    pub waiting: u64,
+    /// Could be granted.
+    pub queued: u64,
+    /// Granted to a node: queued there, executing, or on their way back.
+    pub leased: u64,
+    /// Succeeded.
+    pub succeeded: u64,
+    /// Failed for good.
+    pub failed: u64,
+    /// Will never run.
+    pub cancelled: u64,
+    /// Pinned by the owner.
+    pub finals: u64,
+}
+
+/// Whether a node keeps a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// In R.
+    Replica,
+    /// Reads along for a client.
+    Observer,
+    /// Knows it from gossip, or runs tasks of it.
+    Hearsay,
+}
+
+/// A job as this node sees it.
+#[derive(Clone, Debug)]
+pub struct JobView {
+    /// Which.
+    pub job: JobId,
+    /// What it is; absent as long as it is only hearsay.
+    pub manifest: Option<Arc<Manifest>>,
+    /// Name, also for hearsay.
+    pub name: String,
+    /// Who submitted it.
+    pub owner: NodeId,
+    /// Wall clock of its submit, milliseconds since 1970.
+    pub created_ms: u64,
+    /// How it is kept here.
+    pub role: Role,
+    /// Who is believed to be the steward.
+    pub steward: NodeId,
+    /// R.
+    pub replicas: Vec<NodeId>,
+    /// Stores known to hold manifest and closure.
+    pub holders: Vec<(NodeId, StoreId)>,
+    /// Copies that it should have.
+    pub k: u8,
+    /// Where it stands.
+    pub state: JobState,
+    /// Its tasks.
+    pub counts: Counts,
+    /// Tasks executing on this node, of this job.
+    pub running_here: u64,
+}
+
+/// The winning result of consecutive tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Winner {
+    /// Which.
+    pub tasks: Range,
+    /// The pack that has their result.
+    pub pack: FactId,
+    /// At this attempt.
+    pub attempt: u32,
+    /// Whether they succeeded.
+    pub success: bool,
+    /// Whether the owner has pinned them.
+    pub is_final: bool,
+}
+
+/// Counters since start, for metrics and oracles. Monotonic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Tasks handed to the executor.
+    pub launched: u64,
+    /// Tasks that came back with a result.
+    pub finished: u64,
+    /// Tasks stolen by this node.
+    pub stolen: u64,
+    /// Steal requests sent.
+    pub steal_requests: u64,
+    /// Tasks given to thieves.
+    pub given: u64,
+    /// Tasks granted as steward.
+    pub granted: u64,
+    /// Tasks taken back as steward.
+    pub reclaimed: u64,
+    /// Packs made.
+    pub packs: u64,
+    /// Facts stored.
+    pub facts: u64,
+    /// Inputs refused for breaking a rule.
+    pub rejected: u64,
+}

@@ -1,0 +1,335 @@
+//! What nodes say to each other. Every frame is `codec::encode` of one of these, at most `limits::MAX_FRAME` bytes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::fact::SignedFact;
+use crate::ids::{FactId, JobId, MachineId, NodeId, StoreId};
+use crate::limits;
+use crate::manifest::SignedManifest;
+use crate::ranges::Range;
+
+/// Says who a node is, once per connection, in both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Its store: beliefs about holdings are keyed by it.
+    pub store: StoreId,
+    /// Its machine.
+    pub machine: MachineId,
+    /// Changes with every start of the process.
+    pub boot: u64,
+    /// For people.
+    pub name: String,
+    /// Tasks that it runs at once.
+    pub slots: u16,
+    /// What it can run: `command`, `handler:NAME`, resource names.
+    pub offers: Vec<String>,
+    /// It takes no new work and keeps no new jobs.
+    pub draining: bool,
+}
+
+/// Tasks that somebody may run, all at the same attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRun {
+    /// First task.
+    pub lo: u32,
+    /// Tasks.
+    pub count: u32,
+    /// Attempt number, unique per grant (P13).
+    pub attempt: u32,
+    /// Times it moved between queues.
+    pub hops: u8,
+}
+
+impl LeaseRun {
+    /// The tasks as a range.
+    pub fn range(&self) -> Range {
+        Range::new(self.lo, self.lo.saturating_add(self.count))
+    }
+}
+
+/// A range that a victim gave away and that its steward may not have heard of yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// Grows with every gift of this victim for the job.
+    pub seq: u64,
+    /// To whom.
+    pub to: NodeId,
+    /// What.
+    pub run: LeaseRun,
+}
+
+/// One job in a heartbeat from a worker to its steward: all that it holds (P8).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobBeat {
+    /// The job.
+    pub job: JobId,
+    /// The steward's epoch that the worker knows.
+    pub epoch: u32,
+    /// The highest grant of that epoch that has arrived: younger ones may still be on their way.
+    pub seen_grant: u64,
+    /// Everything held: queued, executing, or finished but not yet acked by the steward.
+    pub held: Vec<LeaseRun>,
+    /// The executing ones among them (P14).
+    pub running: Vec<Range>,
+    /// Gifts that the steward has not acked.
+    pub given: Vec<Given>,
+}
+
+/// The ledger digest of one job in a heartbeat between its replicas (P10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobDigest {
+    /// The job.
+    pub job: JobId,
+    /// Facts held.
+    pub facts: u32,
+    /// XOR of their ids.
+    pub xor: FactId,
+    /// Whether manifest and input closure are durably held.
+    pub held: bool,
+}
+
+/// A heartbeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Jobs whose steward the receiver is believed to be.
+    pub jobs: Vec<JobBeat>,
+    /// Jobs that both keep.
+    pub digests: Vec<JobDigest>,
+    /// Tasks queued here and not started, of all jobs: what a thief may hope for.
+    pub queued: u64,
+    /// Slots without work.
+    pub idle: u16,
+}
+
+/// The steward's word on one job of a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobBeatAck {
+    /// The job.
+    pub job: JobId,
+    /// Whether the receiver is the steward; if not, whom it believes to be.
+    pub steward: NodeId,
+    /// Its epoch.
+    pub epoch: u32,
+    /// Gifts up to here are known.
+    pub given_upto: u64,
+    /// Of what was listed: done, cancelled or leased to somebody else. Unstarted ones are to be dropped.
+    pub revoked: Vec<Range>,
+    /// State of the job.
+    pub state: JobState,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum JobState {
+    /// Tasks are left.
+    Active,
+    /// Every task succeeded.
+    Succeeded,
+    /// Every task ended, some failed.
+    Failed,
+    /// Cancelled; nothing new starts.
+    Cancelled,
+    /// Deleted.
+    Deleted,
+}
+
+/// A job in gossip: at most `limits::MAX_SUMMARY` bytes, only ever a hint (P10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The job.
+    pub job: JobId,
+    /// Who submitted it.
+    pub owner: NodeId,
+    /// For people.
+    pub name: String,
+    /// R as far as the sender knows.
+    pub replicas: Vec<NodeId>,
+    /// The steward.
+    pub steward: NodeId,
+    /// Its epoch.
+    pub epoch: u32,
+    /// Grows with every summary of this steward and epoch.
+    pub seq: u64,
+    /// Higher first.
+    pub priority: i16,
+    /// What a node must offer to run any of it.
+    pub needs: Vec<String>,
+    /// Tasks in all.
+    pub total: u32,
+    /// Tasks that succeeded.
+    pub succeeded: u32,
+    /// Tasks that failed for good.
+    pub failed: u32,
+    /// Tasks that are leased.
+    pub leased: u32,
+    /// Tasks that could be granted now.
+    pub grantable: u32,
+    /// Where it stands.
+    pub state: JobState,
+    /// Wall clock of its submit, milliseconds since 1970.
+    pub created_ms: u64,
+}
+
+/// One-way messages.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Message {
+    /// Facts to keep. From a worker's outbox, or among replicas.
+    Facts(Vec<SignedFact>),
+    /// Facts are durable in this store, closures included (P2, P4).
+    Stored {
+        /// Their job.
+        job: JobId,
+        /// The store.
+        store: StoreId,
+        /// Which.
+        facts: Vec<FactId>,
+    },
+    /// Manifest and whole input closure are durable in this store (P3).
+    Held {
+        /// The job.
+        job: JobId,
+        /// The store.
+        store: StoreId,
+        /// The store's machine.
+        machine: MachineId,
+    },
+    /// How far a replica has come with the closure, for "safe to disconnect in ~20 s".
+    Fetching {
+        /// The job.
+        job: JobId,
+        /// Bytes held.
+        bytes: u64,
+    },
+    /// Jobs with work, to somebody who may have missed the gossip.
+    Announce(Vec<Summary>),
+}
+
+/// Why a node does not do what it was asked (P15).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// It is going down.
+    #[error("the node is draining")]
+    Draining,
+    /// Its disk or quota is full.
+    #[error("the node has no room: {0}")]
+    Full(String),
+    /// It does not know the job.
+    #[error("the node does not know the job")]
+    UnknownJob,
+    /// It has no table space left.
+    #[error("the node is at its limit of {0}")]
+    Limit(String),
+    /// The request was malformed or not permitted.
+    #[error("refused: {0}")]
+    Invalid(String),
+}
+
+/// Requests. Each has an id and a time limit of the core's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Introduces the sender.
+    Hello(Hello),
+    /// Heartbeat.
+    Beat(Beat),
+    /// An idle slot asks the steward for up to `want` tasks.
+    Claim {
+        /// The job.
+        job: JobId,
+        /// Tasks wanted.
+        want: u32,
+        /// The sender does not have the manifest yet.
+        need_manifest: bool,
+    },
+    /// An idle slot asks a peer for up to `want` of its unstarted tasks.
+    Steal {
+        /// The job.
+        job: JobId,
+        /// Tasks wanted.
+        want: u32,
+    },
+    /// Please keep this job.
+    Replicate(SignedManifest),
+    /// The manifest, please.
+    Manifest(JobId),
+    /// Anti-entropy: XOR of fact ids per first byte of the id, and their number.
+    Digest {
+        /// The job.
+        job: JobId,
+        /// 256 buckets: first eight bytes of the XOR of the ids that fall in each.
+        buckets: Vec<u64>,
+    },
+    /// These facts, please.
+    GetFacts {
+        /// The job.
+        job: JobId,
+        /// Which.
+        facts: Vec<FactId>,
+    },
+    /// Cancel or delete a job on behalf of a client of the sender.
+    Revoke {
+        /// The job.
+        job: JobId,
+        /// Delete, not only cancel.
+        delete: bool,
+    },
+}
+
+/// Answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Response {
+    /// To `Hello`.
+    Hello(Hello),
+    /// To `Beat`: one entry per job listed.
+    Beat(Vec<JobBeatAck>),
+    /// To `Claim`: tasks.
+    Grant {
+        /// The steward's epoch.
+        epoch: u32,
+        /// Numbers the grants of this epoch to this worker.
+        grant: u64,
+        /// What.
+        runs: Vec<LeaseRun>,
+        /// If it was asked for.
+        manifest: Option<SignedManifest>,
+    },
+    /// To `Claim`: nothing to grant now.
+    Nothing {
+        /// Whom to ask instead, if the receiver is not the steward.
+        steward: NodeId,
+        /// Nodes with unstarted tasks of this job, most first.
+        victims: Vec<(NodeId, u32)>,
+        /// Where the job stands.
+        state: JobState,
+    },
+    /// To `Steal`: tasks, none if there were none to spare.
+    Stolen {
+        /// The steward's epoch that the victim knows.
+        epoch: u32,
+        /// What.
+        runs: Vec<LeaseRun>,
+        /// The job's manifest if there are runs: a thief may not know it.
+        manifest: Option<SignedManifest>,
+    },
+    /// To `Replicate`: it will say `Message::Held` when it does.
+    Replicating,
+    /// To `Manifest`.
+    Manifest(SignedManifest),
+    /// To `Digest`: all ids of the buckets that differ, as many buckets as fit a frame.
+    FactIds {
+        /// The buckets that are covered in full.
+        buckets: Vec<u8>,
+        /// The ids in them.
+        facts: Vec<FactId>,
+        /// Whether more buckets differ.
+        more: bool,
+    },
+    /// To `GetFacts`: those that are here, as many as fit a frame.
+    Facts(Vec<SignedFact>),
+    /// To `Revoke`.
+    Done,
+    /// To anything.
+    Refused(Refusal),
+}
+
+/// The largest frame of any kind.
+pub const FRAME: usize = limits::MAX_FRAME;
