@@ -22,6 +22,8 @@ pub enum Record {
     OutboxDone(JobId, FactId),
     /// The highest round in which this node was the job's steward: makes attempts unique (P13). Replaces an older one.
     Round(JobId, u32),
+    /// This node only helped with the job and owes it nothing any more: drop everything about it, without a tombstone.
+    Drop(JobId),
     /// The job was deleted: drop everything about it but the delete fact given here, the tombstone (P11).
     Forget(JobId, SignedFact),
 }
@@ -36,6 +38,7 @@ impl Record {
             | Record::Outbox(j, _)
             | Record::OutboxDone(j, _)
             | Record::Round(j, _)
+            | Record::Drop(j)
             | Record::Forget(j, _) => *j,
         }
     }

@@ -279,8 +279,13 @@ pub enum Request {
 pub enum Response {
     /// To `Hello`.
     Hello(Hello),
-    /// To `Beat`: one entry per job listed.
-    Beat(Vec<JobBeatAck>),
+    /// To `Beat`.
+    Beat {
+        /// One entry per job listed.
+        jobs: Vec<JobBeatAck>,
+        /// The own digests of the jobs whose digests came.
+        digests: Vec<JobDigest>,
+    },
     /// To `Claim`: tasks.
     Grant {
         /// The steward's epoch.
