@@ -107,6 +107,17 @@ pub struct Winner {
     pub is_final: bool,
 }
 
+/// What a steward has leased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leases {
+    /// Its epoch.
+    pub epoch: u32,
+    /// Whether its grace period is over.
+    pub granting: bool,
+    /// Ranges and their holders.
+    pub held: Vec<(Range, NodeId)>,
+}
+
 /// Counters since start, for metrics and oracles. Monotonic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {

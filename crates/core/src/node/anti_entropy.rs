@@ -1,0 +1,174 @@
+//! Anti-entropy among the replicas of a job: merge is union (P10), absence means nothing (P11).
+
+use std::collections::BTreeSet;
+
+use filch_types::wire::{JobState, Message, Refusal, Request, Response};
+use filch_types::{FactId, JobId, NodeId, SignedManifest};
+
+use super::job::Job;
+use super::{Asked, Node, Timer};
+use crate::Mutant;
+use crate::io::{Event, Output, Token};
+use crate::view::Role;
+
+/// Fact ids of one answer: 32 bytes each, so that a frame holds them.
+const MAX_IDS: usize = 5000;
+/// Facts asked for at once.
+const MAX_PULL: usize = 512;
+
+impl Node {
+    pub(super) fn on_anti_entropy_timer(&mut self, id: JobId) {
+        let me = self.id;
+        if self.planted(Mutant::NoAntiEntropy) {
+            return;
+        }
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.role == Role::Hearsay {
+            return;
+        }
+        let mut others: Vec<NodeId> =
+            job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r) && !job.settled.contains(r)).collect();
+        let active = job.state == JobState::Active;
+        let busy = active || !others.is_empty() || !job.outbox.is_empty() || !job.pinnable.is_empty() || !job.held;
+        if others.is_empty() && active {
+            others = job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r)).collect();
+        }
+        let observer = job.role == Role::Observer;
+        let buckets = job.fold.buckets();
+        let n = self.below(others.len());
+        if let Some(p) = others.get(n).copied() {
+            self.ask(p, Request::Digest { job: id, buckets }, Asked::Digest(id));
+        }
+        if busy && (active || !observer) {
+            let again = if observer { self.cfg.timing.beat } else { self.cfg.timing.anti_entropy };
+            self.timers.set(Timer::AntiEntropy(id), self.now + again);
+        } else if !observer {
+            self.live.remove(&id);
+        }
+    }
+
+    pub(super) fn on_digest(&mut self, from: NodeId, token: Token, id: JobId, buckets: Vec<u64>) {
+        if let Some(tomb) = self.tombstones.get(&id).cloned() {
+            self.refuse(token, Refusal::UnknownJob);
+            return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
+        }
+        let Some(job) = self.jobs.get(&id).filter(|_| buckets.len() == 256) else {
+            if self.planted(Mutant::DeleteByAbsence) {
+                return self
+                    .respond(token, Response::FactIds { buckets: (0..=255).collect(), facts: vec![], more: false });
+            }
+            return self.refuse(token, Refusal::UnknownJob);
+        };
+        let own = job.fold.buckets();
+        let (mut covered, mut facts, mut more) = (Vec::new(), Vec::new(), false);
+        for b in 0..=255u8 {
+            if own[usize::from(b)] == buckets[usize::from(b)] {
+                continue;
+            }
+            let ids: Vec<FactId> = job.fold.bucket(b).collect();
+            if facts.len() + ids.len() > MAX_IDS && !covered.is_empty() {
+                more = true;
+                break;
+            }
+            covered.push(b);
+            facts.extend(ids.into_iter().take(MAX_IDS));
+        }
+        self.respond(token, Response::FactIds { buckets: covered, facts, more });
+    }
+
+    /// What a peer has in the buckets that differ: pull what is missing here, push what is missing there.
+    pub(super) fn on_fact_ids(&mut self, from: NodeId, id: JobId, buckets: Vec<u8>, facts: Vec<FactId>, more: bool) {
+        let theirs: BTreeSet<FactId> = facts.into_iter().collect();
+        let drop = self.planted(Mutant::DeleteByAbsence) || self.planted(Mutant::LastWriterWins);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let missing: Vec<FactId> =
+            theirs.iter().filter(|f| !job.fold.has(f) && !job.in_flight.contains(f)).copied().take(MAX_PULL).collect();
+        let extra: Vec<FactId> =
+            buckets.iter().flat_map(|b| job.fold.bucket(*b)).filter(|f| !theirs.contains(f)).take(MAX_PULL).collect();
+        if drop && !extra.is_empty() && theirs.len() > extra.len() {
+            let manifest = job.manifest.clone();
+            job.fold = super::fold::Fold::new(&manifest.spec);
+        }
+        let replica = job.role == Role::Replica && job.replicas.contains(&from);
+        let more = more || missing.len() == MAX_PULL;
+        if buckets.is_empty() && missing.is_empty() {
+            job.settled.insert(from);
+            self.copies_listed(id, from, None);
+        } else {
+            self.copies_listed(id, from, Some(&theirs));
+        }
+        if !missing.is_empty() {
+            self.ask(from, Request::GetFacts { job: id, facts: missing }, Asked::GetFacts(id));
+        }
+        if replica && !extra.is_empty() {
+            self.emit(Output::SendFacts(from, id, extra));
+        }
+        if more {
+            self.timers.sooner(Timer::AntiEntropy(id), self.now + self.cfg.timing.quiet_min);
+        }
+    }
+
+    /// A client of this node wants to read a job that may not be kept here.
+    pub(super) fn on_watch(&mut self, id: JobId) {
+        if self.tombstones.contains_key(&id) {
+            return;
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            if job.role == Role::Hearsay {
+                job.role = Role::Observer;
+            }
+            if job.role == Role::Observer {
+                self.timers.sooner(Timer::AntiEntropy(id), self.now);
+            }
+            return;
+        }
+        let Some(s) = self.hearsay.get(&id) else { return };
+        let whom = s.replicas.iter().copied().find(|r| *r != self.id && self.alive(*r));
+        if let Some(p) = whom {
+            self.watched.insert(id);
+            self.ask(p, Request::Manifest(id), Asked::Manifest(id));
+        }
+    }
+
+    /// The manifest of a job that this node heard of: to help with it, or to read along.
+    pub(super) fn on_manifest(&mut self, from: NodeId, id: JobId, signed: SignedManifest) {
+        if self.jobs.contains_key(&id) || self.tombstones.contains_key(&id) {
+            return;
+        }
+        if self.jobs.len() >= filch_types::limits::MAX_JOBS {
+            return;
+        }
+        let manifest = match signed.open(&*self.keys) {
+            Ok(m) if signed.job() == id => m,
+            Ok(_) => return self.reject(from, "a manifest of another job"),
+            Err(e) => return self.reject(from, e.to_string()),
+        };
+        let mut job = Job::new(id, signed, manifest);
+        let me = self.id;
+        let watched = self.watched.remove(&id);
+        if job.replicas.contains(&me) {
+            job.role = Role::Replica;
+        } else if watched {
+            job.role = Role::Observer;
+        }
+        if let Some(s) = self.hearsay.remove(&id) {
+            job.steward_id = s.steward;
+            job.epoch = s.epoch;
+            job.heard = Some(s);
+        }
+        let role = job.role;
+        let active = job.heard.as_ref().is_none_or(|h| h.state == JobState::Active);
+        self.jobs.insert(id, job);
+        self.live.insert(id);
+        self.event(Event::JobKnown(id));
+        if active {
+            self.set_runnable(id, true);
+        }
+        match role {
+            Role::Replica => self.resend_replication(id),
+            Role::Observer => self.timers.set(Timer::AntiEntropy(id), self.now),
+            Role::Hearsay => {}
+        }
+        self.choose_steward(id);
+    }
+}

@@ -1,0 +1,261 @@
+//! Heartbeats: leases are renewed by saying what is held (P8), ledger digests ride along (P10), silence is noticed.
+
+use filch_types::limits;
+use filch_types::ranges::Range;
+use filch_types::wire::{Beat, JobBeat, JobBeatAck, JobDigest, JobState, Request, Response};
+use filch_types::{JobId, NodeId, Timestamp};
+
+use super::{Asked, Node, Timer};
+use crate::Mutant;
+use crate::io::Token;
+use crate::view::Role;
+
+impl Node {
+    /// Sends a heartbeat to `p` as soon as the last one is answered.
+    pub(super) fn beat_soon(&mut self, p: NodeId) {
+        if p != self.id
+            && let Some(peer) = self.peers.get_mut(&p)
+            && peer.beat_in_flight
+        {
+            peer.beat_again = true;
+            return;
+        }
+        self.timers.sooner(Timer::Beat(p), self.now);
+    }
+
+    /// Tells the steward of `job` at once what is held.
+    pub(super) fn report(&mut self, job: JobId) {
+        if let Some(j) = self.jobs.get(&job) {
+            self.beat_soon(j.steward_id);
+        }
+    }
+
+    fn job_beat(&self, id: JobId) -> Option<JobBeat> {
+        let job = self.jobs.get(&id)?;
+        if !job.work.holds_any() {
+            return None;
+        }
+        Some(JobBeat {
+            job: id,
+            epoch: job.epoch,
+            seen_grant: job.work.seen_grant,
+            held: job.work.held(),
+            running: job.work.running.iter().map(|(r, _)| r).collect(),
+            given: job.work.given.iter().copied().collect(),
+        })
+    }
+
+    fn digest_of(&self, id: JobId) -> Option<JobDigest> {
+        let job = self.jobs.get(&id).filter(|j| j.role == Role::Replica)?;
+        let (facts, xor) = job.fold.digest();
+        Some(JobDigest { job: id, facts, xor, held: job.held })
+    }
+
+    pub(super) fn on_beat_timer(&mut self, p: NodeId) {
+        let live: Vec<JobId> = self.live.iter().copied().collect();
+        if p == self.id {
+            return self.beat_self(&live);
+        }
+        let Some(peer) = self.peers.get(&p) else { return };
+        if !peer.connected {
+            return;
+        }
+        let (last_heard, in_flight) = (peer.last_heard, peer.beat_in_flight);
+        let mut beat = Beat { queued: self.queued, idle: self.idle_slots(), ..Beat::default() };
+        let mut shared = false;
+        for id in live {
+            let Some(job) = self.jobs.get(&id) else { continue };
+            if job.steward_id == p && beat.jobs.len() < limits::MAX_BEAT_JOBS {
+                beat.jobs.extend(self.job_beat(id));
+            }
+            if job.role == Role::Replica && job.replicas.contains(&p) {
+                shared |= job.state == JobState::Active;
+                if !job.settled.contains(&p) && beat.digests.len() < limits::MAX_BEAT_JOBS {
+                    beat.digests.extend(self.digest_of(id));
+                }
+            }
+        }
+        let t = self.cfg.timing.clone();
+        let interest = shared || !beat.jobs.is_empty() || !beat.digests.is_empty();
+        if !interest && self.now.since(last_heard) < t.idle_beat {
+            return self.timers.set(Timer::Beat(p), last_heard + t.idle_beat);
+        }
+        self.timers.set(Timer::Beat(p), self.now + if interest { t.beat } else { t.idle_beat });
+        if in_flight {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&p) {
+            peer.beat_in_flight = true;
+            let since = *peer.unanswered_since.get_or_insert(self.now);
+            self.timers.ensure(Timer::Silence(p), since + t.dead_after);
+        }
+        self.ask(p, Request::Beat(beat), Asked::Beat);
+    }
+
+    /// A node that is its own steward renews its own leases by the same rules.
+    fn beat_self(&mut self, live: &[JobId]) {
+        let mut any = false;
+        for &id in live {
+            if self.jobs.get(&id).is_none_or(|j| j.steward_id != self.id) {
+                continue;
+            }
+            if let Some(jb) = self.job_beat(id) {
+                any = true;
+                let ack = self.steward_beat(self.id, jb);
+                self.apply_beat_ack(self.id, self.now, ack);
+            }
+        }
+        if any {
+            self.timers.set(Timer::Beat(self.id), self.now + self.cfg.timing.beat);
+        }
+    }
+
+    pub(super) fn on_beat(&mut self, from: NodeId, token: Token, beat: Beat) {
+        if let Some(peer) = self.peers.get_mut(&from) {
+            peer.queued = beat.queued;
+        }
+        let mut jobs = Vec::new();
+        for jb in beat.jobs.into_iter().take(limits::MAX_BEAT_JOBS) {
+            jobs.push(self.steward_beat(from, jb));
+        }
+        let mut digests = Vec::new();
+        for d in beat.digests.into_iter().take(limits::MAX_BEAT_JOBS) {
+            if let Some(tomb) = self.tombstones.get(&d.job).cloned() {
+                self.emit(crate::Output::Send(from, filch_types::wire::Message::Facts(vec![tomb])));
+                continue;
+            }
+            digests.extend(self.digest_of(d.job));
+            self.compare_digest(from, d);
+        }
+        self.respond(token, Response::Beat { jobs, digests });
+    }
+
+    pub(super) fn on_beat_answer(
+        &mut self,
+        p: NodeId,
+        sent: Timestamp,
+        jobs: Vec<JobBeatAck>,
+        digests: Vec<JobDigest>,
+    ) {
+        if let Some(peer) = self.peers.get_mut(&p) {
+            peer.beat_in_flight = false;
+            if std::mem::take(&mut peer.beat_again) {
+                self.timers.set(Timer::Beat(p), self.now);
+            }
+        }
+        for ack in jobs {
+            self.apply_beat_ack(p, sent, ack);
+        }
+        for d in digests {
+            self.compare_digest(p, d);
+        }
+    }
+
+    pub(super) fn beat_failed(&mut self, p: NodeId) {
+        let now = self.now;
+        if let Some(peer) = self.peers.get_mut(&p) {
+            peer.beat_in_flight = false;
+            peer.beat_again = false;
+            if peer.connected {
+                self.timers.sooner(Timer::Beat(p), now + self.cfg.timing.beat);
+            }
+        }
+    }
+
+    fn compare_digest(&mut self, from: NodeId, d: JobDigest) {
+        let store = self.store_of(from);
+        let Some(job) = self.jobs.get_mut(&d.job) else { return };
+        if job.role != Role::Replica {
+            return;
+        }
+        match store {
+            Some(store) if d.held => {
+                job.holders.insert(from, store);
+            }
+            _ => {
+                job.holders.remove(&from);
+            }
+        }
+        let same = job.fold.digest() == (d.facts, d.xor);
+        if same {
+            job.settled.insert(from);
+            self.copies_listed(d.job, from, None);
+        } else {
+            job.settled.remove(&from);
+            self.live.insert(d.job);
+            self.timers.ensure(Timer::AntiEntropy(d.job), self.now + self.cfg.timing.anti_entropy);
+        }
+        self.nudge_submission(d.job);
+    }
+
+    fn apply_beat_ack(&mut self, from: NodeId, sent: Timestamp, ack: JobBeatAck) {
+        let me = self.id;
+        let lease = self.cfg.timing.lease_worker;
+        let Some(job) = self.jobs.get_mut(&ack.job) else { return };
+        if ack.steward != from {
+            self.learn_steward(ack.job, ack.steward, ack.epoch);
+            return;
+        }
+        if ack.epoch < job.epoch {
+            return;
+        }
+        job.work.lease_until = job.work.lease_until.max(sent + lease);
+        while job.work.given.front().is_some_and(|g| g.seq <= ack.given_upto) {
+            job.work.given.pop_front();
+        }
+        for r in &ack.revoked {
+            self.queued -= remove_counted(&mut job.work.queue, *r);
+            job.work.unacked.remove(*r);
+        }
+        if from != me {
+            self.learn_steward(ack.job, from, ack.epoch);
+        }
+        match ack.state {
+            JobState::Active => {}
+            JobState::Cancelled | JobState::Deleted => self.stop_work(ack.job, true),
+            JobState::Succeeded | JobState::Failed => self.stop_work(ack.job, false),
+        }
+    }
+
+    /// Somebody is said to be the steward. The higher epoch is right; the own belief about who is alive is not touched.
+    pub(super) fn learn_steward(&mut self, id: JobId, steward: NodeId, epoch: u32) {
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if steward == me || (epoch, steward) == (job.epoch, job.steward_id) {
+            return;
+        }
+        let newer = epoch > job.epoch;
+        let own_is_better = job.steward.as_ref().is_some_and(|s| s.epoch > epoch || (s.epoch == epoch && !newer));
+        if own_is_better || (!newer && (epoch < job.epoch || self.alive(self.jobs[&id].steward_id))) {
+            return;
+        }
+        if !self.alive(steward) {
+            return;
+        }
+        self.step_down(id);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.epoch != epoch {
+            job.work.seen_grant = 0;
+        }
+        job.epoch = epoch;
+        job.steward_id = steward;
+        if job.work.holds_any() {
+            self.beat_soon(steward);
+        }
+        if self.jobs.get(&id).is_some_and(|j| !j.outbox.is_empty()) {
+            self.timers.sooner(Timer::Resend(id), self.now);
+        }
+    }
+
+    /// Whether `m` is the planted bug under test.
+    pub(super) fn planted(&self, m: Mutant) -> bool {
+        self.mutant(m)
+    }
+}
+
+/// Removes `r` and says how many indices had a value.
+pub(super) fn remove_counted<V: Clone + PartialEq>(map: &mut filch_types::RangeMap<V>, r: Range) -> u64 {
+    let before = map.len();
+    map.remove(r);
+    before - map.len()
+}

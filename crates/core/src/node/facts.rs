@@ -1,0 +1,493 @@
+//! Facts come in, become durable, are folded, are acked, and leave the outbox (P1, P2, P4, P5).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use filch_types::fact::{Fact, FactBody, SignedFact};
+use filch_types::ranges::Range;
+use filch_types::record::Record;
+use filch_types::wire::{JobState, Message};
+use filch_types::{BlobId, FactId, JobId, NodeId, StoreId, limits};
+
+use super::job::OutPack;
+use super::{Fetch, Made, Node, Then, Timer};
+use crate::io::{Event, FetchId, Output, Reply};
+use crate::view::Role;
+use crate::{ClientError, Mutant};
+
+/// Facts of one job between arrival and durability: beyond it senders have to come again.
+const MAX_IN_FLIGHT: usize = 8192;
+
+type Opened = (FactId, SignedFact, Arc<Fact>);
+
+impl Node {
+    /// Makes a fact of this node's own and stores it.
+    pub(super) fn make_fact(&mut self, id: JobId, body: FactBody, made: Made) {
+        let fact = Fact { job: id, by: self.id, body };
+        let signed = match SignedFact::sign(&fact, &*self.keys) {
+            Ok(s) => s,
+            Err(e) => return self.reject(self.id, e.to_string()),
+        };
+        let fact_id = signed.id();
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let mut records = Vec::new();
+        if !std::mem::replace(&mut job.recorded, true) {
+            records.push(Record::Manifest(id, (*job.signed).clone()));
+        }
+        records.push(Record::Fact(id, fact_id, signed.clone()));
+        let blobs: Vec<BlobId> = fact.closure().map(|(b, _)| b).collect();
+        if let FactBody::Pack(runs) = &fact.body
+            && made == Made::Pack
+        {
+            let alone = job.replicas == [me];
+            if !alone && self.cfg.mutant != Some(Mutant::OutboxWithoutReplicas) {
+                records.push(Record::Outbox(id, fact_id));
+            }
+            let ranges = runs.iter().map(|r| r.range()).collect();
+            let out = OutPack { ranges, signed: (!alone).then(|| signed.clone()), ..OutPack::default() };
+            job.outbox.insert(fact_id, out);
+        }
+        job.in_flight.insert(fact_id);
+        self.live.insert(id);
+        let facts = vec![(fact_id, Arc::new(fact))];
+        if made == Made::Pin && self.planted(Mutant::PinBeforeDisk) {
+            self.event_final(id, &facts);
+        }
+        self.commit(blobs, records, Then::Facts { job: id, facts, ack: None, made });
+        match made {
+            Made::Pack => self.send_outbox(id, true),
+            Made::Here | Made::Asked(_) if !self.planted(Mutant::CancelNotRepeated) => {}
+            _ => {}
+        }
+    }
+
+    /// Facts from a peer: checked, completed by their blobs, stored; only then acked.
+    pub(super) fn on_facts(&mut self, from: NodeId, facts: Vec<SignedFact>) {
+        let mut by_job: BTreeMap<JobId, Vec<Opened>> = BTreeMap::new();
+        for signed in facts {
+            let opened =
+                if self.planted(Mutant::NoSignatureCheck) { signed.decode() } else { signed.open(&*self.keys) };
+            match opened {
+                Ok(fact) => by_job.entry(fact.job).or_default().push((signed.id(), signed, Arc::new(fact))),
+                Err(e) => self.reject(from, e.to_string()),
+            }
+        }
+        for (id, facts) in by_job {
+            self.on_job_facts(from, id, facts);
+        }
+    }
+
+    fn on_job_facts(&mut self, from: NodeId, id: JobId, mut facts: Vec<Opened>) {
+        if self.tombstones.contains_key(&id) {
+            // So that outboxes empty; the tombstone itself travels with digests.
+            return self.send_stored(from, id, facts.iter().map(|f| f.0).collect());
+        }
+        if let Some((fact_id, signed, fact)) =
+            facts.iter().find(|(_, _, f)| f.body == FactBody::Delete && self.may_revoke(f.by))
+        {
+            let (fact_id, signed, _) = (*fact_id, signed.clone(), fact.clone());
+            self.delete_job(id, signed, Vec::new());
+            return self.send_stored(from, id, vec![fact_id]);
+        }
+        if !self.jobs.contains_key(&id) {
+            return;
+        }
+        // Packs first: a pin is only kept next to the packs that it names (P4).
+        facts.sort_by_key(|(_, _, f)| !matches!(f.body, FactBody::Pack(_)));
+        let (mut direct, mut fetch, mut known) = (Vec::<Opened>::new(), Vec::<Opened>::new(), Vec::new());
+        for (fact_id, signed, fact) in facts {
+            let skip_closure = self.planted(Mutant::ClosureAfterFact);
+            let Some(job) = self.jobs.get_mut(&id) else { return };
+            if job.fold.has(&fact_id) {
+                known.push(fact_id);
+                continue;
+            }
+            let kept = job.role != Role::Hearsay || fact.body == FactBody::Cancel;
+            if !kept || job.in_flight.contains(&fact_id) || job.in_flight.len() >= MAX_IN_FLIGHT {
+                continue;
+            }
+            let may = match &fact.body {
+                FactBody::Pack(_) => true,
+                FactBody::Pin(runs) => {
+                    let there = |p: &FactId| job.fold.pack(p).is_some() || direct.iter().any(|d| d.0 == *p);
+                    if !runs.iter().all(|r| there(&r.pack)) {
+                        continue;
+                    }
+                    fact.by == job.manifest.owner
+                }
+                FactBody::Lost(_) | FactBody::AddReplica(_) => job.replicas.contains(&fact.by),
+                FactBody::Cancel | FactBody::Delete => true,
+            };
+            if !may {
+                self.reject(from, "a fact by somebody who may not say it");
+                continue;
+            }
+            job.in_flight.insert(fact_id);
+            let needs_blobs = job.role == Role::Replica && !skip_closure && fact.closure().next().is_some();
+            if needs_blobs { fetch.push((fact_id, signed, fact)) } else { direct.push((fact_id, signed, fact)) }
+        }
+        if self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica) {
+            self.send_stored(from, id, known);
+        }
+        self.store_facts(id, direct, Some(from));
+        if !fetch.is_empty() {
+            self.fetch_for_facts(id, from, fetch);
+        }
+    }
+
+    fn fetch_for_facts(&mut self, id: JobId, from: NodeId, facts: Vec<Opened>) {
+        let fetch = FetchId(self.fresh());
+        let blobs: BTreeSet<(BlobId, u64)> = facts.iter().flat_map(|(_, _, f)| f.closure()).collect();
+        let mut providers = vec![from];
+        providers.extend(facts.iter().map(|(_, _, f)| f.by));
+        if let Some(job) = self.jobs.get(&id) {
+            providers.extend(job.replicas.iter().copied().filter(|r| self.alive(*r)));
+        }
+        let mut seen = BTreeSet::new();
+        let me = self.id;
+        providers.retain(|p| *p != me && seen.insert(*p));
+        self.fetches.insert(fetch, Fetch { job: id, facts, from });
+        self.emit(Output::FetchBlobs { fetch, job: id, blobs: blobs.into_iter().collect(), from: providers });
+    }
+
+    pub(super) fn on_fetched(&mut self, fetch: FetchId) {
+        if let Some(f) = self.fetches.remove(&fetch) {
+            self.store_facts(f.job, f.facts, Some(f.from));
+        }
+    }
+
+    pub(super) fn on_fetch_failed(&mut self, fetch: FetchId, _why: String) {
+        // The sender, or anti-entropy, comes again.
+        if let Some(f) = self.fetches.remove(&fetch)
+            && let Some(job) = self.jobs.get_mut(&f.job)
+        {
+            for (id, ..) in f.facts {
+                job.in_flight.remove(&id);
+            }
+        }
+    }
+
+    fn store_facts(&mut self, id: JobId, facts: Vec<Opened>, ack: Option<NodeId>) {
+        if facts.is_empty() || !self.jobs.contains_key(&id) {
+            return;
+        }
+        if self.planted(Mutant::AckBeforeFsync)
+            && let Some(to) = ack
+        {
+            self.send_stored(to, id, facts.iter().map(|f| f.0).collect());
+        }
+        let blobs = facts.iter().flat_map(|(_, _, f)| f.closure().map(|(b, _)| b)).collect();
+        let records = facts.iter().map(|(f, signed, _)| Record::Fact(id, *f, signed.clone())).collect();
+        let facts = facts.into_iter().map(|(f, _, fact)| (f, fact)).collect();
+        self.commit(blobs, records, Then::Facts { job: id, facts, ack, made: Made::Elsewhere });
+    }
+
+    pub(super) fn send_stored(&mut self, to: NodeId, job: JobId, facts: Vec<FactId>) {
+        if facts.is_empty() {
+            return;
+        }
+        let store = self.cfg.store;
+        if to == self.id {
+            return self.on_stored(to, job, store, facts);
+        }
+        for chunk in facts.chunks(2048) {
+            self.emit(Output::Send(to, Message::Stored { job, store, facts: chunk.to_vec() }));
+        }
+    }
+
+    /// Facts are on this disk: fold them, say so, act on them.
+    pub(super) fn facts_durable(
+        &mut self,
+        id: JobId,
+        facts: Vec<(FactId, Arc<Fact>)>,
+        ack: Option<NodeId>,
+        made: Made,
+    ) {
+        let (me, store) = (self.id, self.cfg.store);
+        let by_arrival = self.planted(Mutant::OrderByArrival);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let mut touched: Vec<(Range, u32)> = Vec::new();
+        let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
+        for (fact_id, fact) in &facts {
+            job.in_flight.remove(fact_id);
+            self.counters.facts += 1;
+            let change =
+                if by_arrival { job.fold.apply_by_arrival(*fact_id, fact) } else { job.fold.apply(*fact_id, fact) };
+            touched.extend(change.touched);
+            ready |= change.ready;
+            match &fact.body {
+                FactBody::Pack(_) => packs.push(*fact_id),
+                FactBody::Lost(list) => lost.extend(list.iter().copied()),
+                FactBody::Cancel => cancel = true,
+                _ => {}
+            }
+            if let Some(out) = job.outbox.get_mut(fact_id) {
+                out.durable = true;
+                out.signed = None;
+                if job.role == Role::Replica {
+                    out.acked.insert(me, store);
+                }
+            }
+        }
+        job.settled.clear();
+        job.refresh_replicas();
+        let (owner, role) = (job.manifest.owner, job.role);
+        self.live.insert(id);
+        self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
+        if role == Role::Replica {
+            if let Some(to) = ack {
+                self.send_stored(to, id, facts.iter().map(|f| f.0).collect());
+            }
+            if ack != Some(owner) && owner != me {
+                self.send_stored(owner, id, packs.clone());
+            }
+        }
+        if owner == me {
+            for p in &packs {
+                self.copy_known(id, *p, me, store);
+            }
+        }
+        match made {
+            Made::Pack => {
+                let steward_here = self.jobs.get(&id).is_some_and(|j| j.steward_id == me);
+                for p in &packs {
+                    if steward_here {
+                        self.unacked_done(id, p);
+                    }
+                    self.check_outbox(id, *p);
+                }
+            }
+            Made::Pin => {
+                if let Some(job) = self.jobs.get_mut(&id) {
+                    job.pin_in_flight = false;
+                }
+                if !self.planted(Mutant::PinBeforeDisk) {
+                    self.event_final(id, &facts);
+                }
+            }
+            Made::Asked(client) => self.emit(Output::Reply(client, Reply::Revoked(id))),
+            Made::Here | Made::Elsewhere => {}
+        }
+        if matches!(made, Made::Pin | Made::Here | Made::Asked(_)) {
+            self.push_to_replicas(id, facts.iter().map(|f| f.0).collect());
+        }
+        self.steward_after_facts(id, &touched, ready);
+        if !lost.is_empty() {
+            self.enforce_budget(id, &lost);
+        }
+        if !touched.is_empty() {
+            self.event(Event::Results(id, touched.into_iter().map(|(r, _)| r).collect()));
+        }
+        self.try_pin(id);
+        self.refresh_state(id, cancel);
+    }
+
+    fn event_final(&mut self, id: JobId, facts: &[(FactId, Arc<Fact>)]) {
+        for (_, f) in facts {
+            if let FactBody::Pin(runs) = &f.body {
+                self.event(Event::Final(id, runs.clone()));
+            }
+        }
+    }
+
+    fn push_to_replicas(&mut self, id: JobId, facts: Vec<FactId>) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let to: Vec<NodeId> = job.replicas.iter().copied().filter(|r| *r != self.id && self.alive(*r)).collect();
+        for r in to {
+            self.emit(Output::SendFacts(r, id, facts.clone()));
+        }
+    }
+
+    /// The disk is full: facts of others come again later; an own pack is delivered all the same.
+    pub(super) fn facts_failed(&mut self, id: JobId, facts: Vec<(FactId, Arc<Fact>)>, made: Made, why: String) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        for (f, _) in &facts {
+            job.in_flight.remove(f);
+        }
+        match made {
+            Made::Pin => job.pin_in_flight = false,
+            Made::Pack => self.timers.sooner(Timer::Resend(id), self.now + self.cfg.timing.resend),
+            Made::Asked(c) => self.emit(Output::Reply(c, Reply::Refused(ClientError::DiskFull(why)))),
+            Made::Here | Made::Elsewhere => {}
+        }
+    }
+
+    /// A store says that it holds facts durably.
+    pub(super) fn on_stored(&mut self, from: NodeId, id: JobId, store: StoreId, facts: Vec<FactId>) {
+        if self.store_of(from).is_some_and(|s| s != store) {
+            return;
+        }
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let (owner, steward) = (job.manifest.owner, job.steward_id);
+        let counts = job.replicas.contains(&from);
+        for f in facts.into_iter().take(4096) {
+            let Some(job) = self.jobs.get_mut(&id) else { return };
+            if let Some(out) = job.outbox.get_mut(&f) {
+                if counts {
+                    out.acked.insert(from, store);
+                }
+                if from == steward {
+                    self.unacked_done(id, &f);
+                }
+                self.check_outbox(id, f);
+            }
+            if owner == me && counts {
+                self.copy_known(id, f, from, store);
+            }
+        }
+        self.try_pin(id);
+    }
+
+    /// The steward has the results: the worker need not list the tasks any more.
+    fn unacked_done(&mut self, id: JobId, pack: &FactId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let ranges = job.outbox.get(pack).map(|o| o.ranges.clone()).unwrap_or_default();
+        for r in ranges {
+            job.work.unacked.remove(r);
+        }
+    }
+
+    fn check_outbox(&mut self, id: JobId, pack: FactId) {
+        let me = self.id;
+        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(out) = job.outbox.get(&pack) else { return };
+        let need = job.r();
+        let steward = job.steward_id;
+        let steward_has = out.acked.contains_key(&steward) || (steward != me && !self.alive(steward));
+        if out.acked.len() < need || !steward_has {
+            return;
+        }
+        let durable = out.durable;
+        let alone = job.replicas == [me];
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.outbox.remove(&pack);
+        }
+        if durable && !alone {
+            self.commit(Vec::new(), vec![Record::OutboxDone(id, pack)], Then::Nothing);
+        }
+        self.maybe_drop(id);
+    }
+
+    /// Sends packs that replicas have not acked. `only_new`: those never sent.
+    pub(super) fn send_outbox(&mut self, id: JobId, only_new: bool) {
+        let (me, now, again) = (self.id, self.now, self.cfg.timing.resend);
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.outbox.is_empty() {
+            return;
+        }
+        // The steward and the owner first, then as many others as r asks for.
+        let mut order = vec![job.steward_id, job.manifest.owner];
+        order.extend(job.replicas.iter().copied());
+        let mut seen = BTreeSet::from([me]);
+        order.retain(|n| seen.insert(*n) && job.replicas.contains(n) && self.alive(*n));
+        let own = usize::from(job.role == Role::Replica);
+        let need = job.r();
+        let mut sends: Vec<(NodeId, FactId, Option<SignedFact>)> = Vec::new();
+        for (fact, out) in &job.outbox {
+            let fresh = out.last_sent.is_none();
+            if (only_new && !fresh) || out.last_sent.is_some_and(|at| now.since(at) < again) {
+                continue;
+            }
+            let mut have = own.max(out.acked.len());
+            for (n, to) in order.iter().enumerate() {
+                let wanted = *to == job.steward_id || *to == job.manifest.owner || have < need;
+                if wanted && !out.acked.contains_key(to) {
+                    sends.push((*to, *fact, out.signed.clone()));
+                    have += 1;
+                }
+                let _ = n;
+            }
+            if sends.len() > 512 {
+                break;
+            }
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let mut stored: BTreeMap<NodeId, Vec<FactId>> = BTreeMap::new();
+        let mut direct = Vec::new();
+        for (to, fact, signed) in sends {
+            if let Some(out) = job.outbox.get_mut(&fact) {
+                out.last_sent = Some(now);
+            }
+            match signed {
+                Some(s) => direct.push((to, s)),
+                None => stored.entry(to).or_default().push(fact),
+            }
+        }
+        for (to, s) in direct {
+            self.emit(Output::Send(to, Message::Facts(vec![s])));
+        }
+        for (to, facts) in stored {
+            self.emit(Output::SendFacts(to, id, facts));
+        }
+        self.timers.ensure(Timer::Resend(id), now + again);
+    }
+
+    pub(super) fn on_resend_timer(&mut self, id: JobId) {
+        let full: Vec<FactId> = match self.jobs.get(&id) {
+            Some(job) => job.outbox.keys().copied().collect(),
+            None => return,
+        };
+        for f in full {
+            self.check_outbox(id, f);
+        }
+        self.send_outbox(id, false);
+        self.resend_replication(id);
+        let Some(job) = self.jobs.get(&id) else { return };
+        if !job.outbox.is_empty() {
+            self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        }
+    }
+
+    /// Recomputes the state from the fold and tells of a change.
+    pub(super) fn refresh_state(&mut self, id: JobId, cancel: bool) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let new = job.folded_state();
+        let old = std::mem::replace(&mut job.state, new);
+        if new == old {
+            if cancel {
+                self.stop_work(id, true);
+            }
+            return;
+        }
+        if new == JobState::Active {
+            // A late success took back a failure that others waited on.
+            self.set_runnable(id, true);
+        } else {
+            self.stop_work(id, new == JobState::Cancelled);
+            if let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) {
+                s.pool = Default::default();
+                self.timers.set(Timer::Announce(id), self.now);
+            }
+        }
+        self.event(Event::State(id, new));
+    }
+
+    /// A node that only helped forgets the job once it owes nothing.
+    pub(super) fn maybe_drop(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let over = job.heard.as_ref().is_some_and(|h| h.state != JobState::Active) || job.state != JobState::Active;
+        let idle =
+            job.outbox.is_empty() && !job.work.holds_any() && job.work.pack.is_empty() && job.work.launches.is_empty();
+        if job.role != Role::Hearsay || !over || !idle || !job.in_flight.is_empty() {
+            return;
+        }
+        let recorded = job.recorded;
+        let heard = job.heard.clone();
+        self.set_runnable(id, false);
+        self.jobs.remove(&id);
+        self.live.remove(&id);
+        self.timers.drop_job(id);
+        if recorded {
+            self.commit(Vec::new(), vec![Record::Drop(id)], Then::Nothing);
+        }
+        self.emit(Output::Release(id));
+        if let Some(h) = heard {
+            if self.hearsay.len() >= limits::MAX_JOBS {
+                self.hearsay.pop_first();
+            }
+            self.hearsay.insert(id, h);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The fold: the state of a job as a pure function of its fact set, the same in whatever order facts came.
+//!
+//! `winner(i)` is the pin if there is one, else the minimum by (success before failure, attempt, fact id).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use filch_types::fact::{Fact, FactBody, PinRun};
+use filch_types::limits;
+use filch_types::manifest::EdgeKind;
+use filch_types::ranges::{Range, RangeMap, RangeSet};
+use filch_types::result::{Cause, Outcome, ResultRun};
+use filch_types::{FactId, JobSpec, NodeId};
+
+/// A result as far as the fold needs it. The order is the order of winning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Best {
+    /// `false` sorts first: success.
+    pub failed: bool,
+    pub attempt: u32,
+    pub pack: FactId,
+}
+
+/// What a pack said, without its bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct PackInfo {
+    pub runs: Vec<(Range, Best)>,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(crate) struct Fold {
+    total: u32,
+    retries: Vec<(Range, u16)>,
+    edges: Vec<(Range, Vec<(Range, EdgeKind)>)>,
+    ids: BTreeSet<FactId>,
+    xor: FactId,
+    packs: BTreeMap<FactId, PackInfo>,
+    best: RangeMap<Best>,
+    failures: BTreeMap<u32, BTreeSet<u32>>,
+    pins: RangeMap<FactId>,
+    lost: BTreeMap<u32, BTreeSet<u32>>,
+    cancelled: bool,
+    deleted: bool,
+    added: BTreeSet<(FactId, NodeId)>,
+    succeeded: RangeSet,
+    done: RangeSet,
+    /// Tasks whose predecessors are not there yet, and those that can never run.
+    waiting: RangeSet,
+    skipped: RangeSet,
+}
+
+/// What a fact changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Tasks that have a result now or another one than before, and the attempt that it came from.
+    pub touched: Vec<(Range, u32)>,
+    /// Whether the graph's readiness may have changed.
+    pub ready: bool,
+}
+
+impl Fold {
+    pub fn new(spec: &JobSpec) -> Self {
+        let range = |g: usize| spec.group_range(g);
+        let mut fold = Self {
+            total: spec.total(),
+            retries: spec.groups.iter().enumerate().map(|(n, g)| (range(n), g.retries)).collect(),
+            edges: spec
+                .groups
+                .iter()
+                .enumerate()
+                .filter(|(_, g)| !g.needs.is_empty())
+                .map(|(n, g)| (range(n), g.needs.iter().map(|e| (range(e.group.into()), e.kind)).collect()))
+                .collect(),
+            ids: BTreeSet::new(),
+            xor: FactId::default(),
+            packs: BTreeMap::new(),
+            best: RangeMap::default(),
+            failures: BTreeMap::new(),
+            pins: RangeMap::default(),
+            lost: BTreeMap::new(),
+            cancelled: false,
+            deleted: false,
+            added: BTreeSet::new(),
+            succeeded: RangeSet::default(),
+            done: RangeSet::default(),
+            waiting: RangeSet::default(),
+            skipped: RangeSet::default(),
+        };
+        fold.recompute_ready();
+        fold
+    }
+
+    fn retries_of(&self, i: u32) -> u16 {
+        self.retries.iter().find(|(r, _)| r.lo <= i && i < r.hi).map_or(0, |(_, n)| *n)
+    }
+
+    /// Adds a fact. The caller has checked signature and right. Idempotent.
+    pub fn apply(&mut self, id: FactId, fact: &Fact) -> Change {
+        if !self.ids.insert(id) {
+            return Change::default();
+        }
+        for (x, b) in self.xor.0.iter_mut().zip(id.0) {
+            *x ^= b;
+        }
+        let mut change = Change::default();
+        match &fact.body {
+            FactBody::Pack(runs) => {
+                let mut info = PackInfo { runs: Vec::with_capacity(runs.len()) };
+                for run in runs {
+                    if run.range().hi > self.total {
+                        continue;
+                    }
+                    let best = Best { failed: !run.outcome.is_success(), attempt: run.attempt, pack: id };
+                    info.runs.push((run.range(), best));
+                    self.apply_run(run, best, &mut change);
+                }
+                self.packs.insert(id, info);
+            }
+            FactBody::Pin(runs) => {
+                for run in runs.iter().filter(|r| r.range().hi <= self.total) {
+                    // An honest owner never pins twice (P9); the minimum keeps the fold independent of order all the same.
+                    let mut parts = self.pins.gaps(run.range());
+                    parts.extend(self.pins.overlapping(run.range()).filter(|(_, p)| run.pack < **p).map(|(r, _)| r));
+                    for part in parts {
+                        self.pins.insert(part, run.pack);
+                    }
+                    change.touched.push((run.range(), u32::MAX));
+                }
+            }
+            FactBody::Lost(list) => {
+                for (i, attempt) in list.iter().filter(|(i, _)| *i < self.total) {
+                    self.lost.entry(*i).or_default().insert(*attempt);
+                }
+            }
+            FactBody::Cancel => self.cancelled = true,
+            FactBody::Delete => self.deleted = true,
+            FactBody::AddReplica(node) => {
+                self.added.insert((id, *node));
+            }
+        }
+        if change.ready && !self.edges.is_empty() {
+            self.recompute_ready();
+        }
+        change
+    }
+
+    /// The planted bug `OrderByArrival`: what came last wins.
+    pub fn apply_by_arrival(&mut self, id: FactId, fact: &Fact) -> Change {
+        let change = self.apply(id, fact);
+        if let FactBody::Pack(runs) = &fact.body {
+            for run in runs.iter().filter(|r| r.range().hi <= self.total) {
+                let best = Best { failed: !run.outcome.is_success(), attempt: run.attempt, pack: id };
+                self.best.insert(run.range(), best);
+            }
+        }
+        change
+    }
+
+    fn apply_run(&mut self, run: &ResultRun, new: Best, change: &mut Change) {
+        let r = run.range();
+        let mut better: Vec<Range> = self.best.gaps(r);
+        better.extend(self.best.overlapping(r).filter(|(_, old)| new < **old).map(|(part, _)| part));
+        for part in better {
+            self.best.insert(part, new);
+        }
+        change.touched.push((r, run.attempt));
+        match &run.outcome {
+            Outcome::Success(_) => {
+                self.succeeded.insert(r);
+                self.done.insert(r);
+                change.ready = true;
+            }
+            Outcome::Failed(Cause::NodeLost, _) => {
+                self.done.insert(r);
+                change.ready = true;
+            }
+            Outcome::Failed(..) => {
+                for i in r.lo..r.hi {
+                    let retries = self.retries_of(i);
+                    let final_now = retries == 0 || {
+                        let tries = self.failures.entry(i).or_default();
+                        tries.insert(run.attempt);
+                        tries.len() > usize::from(retries)
+                    };
+                    if final_now {
+                        self.done.insert(Range::new(i, i + 1));
+                        change.ready = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Readiness of the task graph. Only called when a job has edges: the rest never waits.
+    fn recompute_ready(&mut self) {
+        self.waiting = RangeSet::default();
+        self.skipped = RangeSet::default();
+        for (range, needs) in &self.edges {
+            for (source, kind) in needs {
+                match kind {
+                    EdgeKind::All => {
+                        let open = self.succeeded.gaps(*source);
+                        let dead = open.iter().any(|gap| {
+                            self.done.overlapping(*gap).next().is_some()
+                                || self.skipped.overlapping(*gap).next().is_some()
+                        });
+                        if dead {
+                            self.skipped.insert(*range);
+                        } else if !open.is_empty() {
+                            self.waiting.insert(*range);
+                        }
+                    }
+                    EdgeKind::Elementwise => {
+                        for gap in self.succeeded.gaps(*source) {
+                            let shift = |r: Range| Range::new(r.lo - source.lo + range.lo, r.hi - source.lo + range.lo);
+                            self.waiting.insert(shift(gap));
+                            for dead in
+                                self.done.overlapping(gap).chain(self.skipped.overlapping(gap)).collect::<Vec<_>>()
+                            {
+                                self.skipped.insert(shift(dead));
+                            }
+                        }
+                    }
+                }
+            }
+            for dead in self.skipped.overlapping(*range).collect::<Vec<_>>() {
+                self.waiting.remove(dead);
+            }
+        }
+    }
+
+    /// Tasks in all.
+    pub fn total(&self) -> u32 {
+        self.total
+    }
+    /// Whether the fact is in.
+    pub fn has(&self, id: &FactId) -> bool {
+        self.ids.contains(id)
+    }
+    /// Number of facts and XOR of their ids.
+    pub fn digest(&self) -> (u32, FactId) {
+        (self.ids.len() as u32, self.xor)
+    }
+    /// First eight bytes of the XOR of ids per first byte.
+    pub fn buckets(&self) -> Vec<u64> {
+        let mut out = vec![0u64; 256];
+        for id in &self.ids {
+            let mut word = [0; 8];
+            word.copy_from_slice(&id.0[1..9]);
+            out[usize::from(id.0[0])] ^= u64::from_le_bytes(word);
+        }
+        out
+    }
+    /// Ids whose first byte is `bucket`.
+    pub fn bucket(&self, bucket: u8) -> impl Iterator<Item = FactId> + '_ {
+        let mut lo = [0; 32];
+        lo[0] = bucket;
+        let mut hi = [0xff; 32];
+        hi[0] = bucket;
+        self.ids.range(FactId(lo)..=FactId(hi)).copied()
+    }
+    /// All ids.
+    pub fn ids(&self) -> impl Iterator<Item = &FactId> {
+        self.ids.iter()
+    }
+    /// Tasks that ended for good, successfully or not.
+    pub fn done(&self) -> &RangeSet {
+        &self.done
+    }
+    pub fn is_done(&self, i: u32) -> bool {
+        self.done.contains(i)
+    }
+    pub fn succeeded(&self) -> u64 {
+        self.succeeded.len()
+    }
+    pub fn failed(&self) -> u64 {
+        self.done.len() - self.succeeded.len()
+    }
+    pub fn waiting(&self) -> &RangeSet {
+        &self.waiting
+    }
+    pub fn skipped(&self) -> &RangeSet {
+        &self.skipped
+    }
+    pub fn cancelled(&self) -> bool {
+        self.cancelled
+    }
+    pub fn deleted(&self) -> bool {
+        self.deleted
+    }
+    /// Whether no task will ever run again.
+    pub fn complete(&self) -> bool {
+        self.done.len() + self.skipped.len() >= u64::from(self.total)
+    }
+    pub fn pins(&self) -> &RangeMap<FactId> {
+        &self.pins
+    }
+    pub fn packs(&self) -> impl Iterator<Item = &FactId> {
+        self.packs.keys()
+    }
+    pub fn pack(&self, id: &FactId) -> Option<&PackInfo> {
+        self.packs.get(id)
+    }
+    /// Tasks in `r` of which this very attempt failed.
+    pub fn failed_at(&self, r: Range, attempt: u32) -> Vec<Range> {
+        let hit = self.failures.range(r.lo..r.hi).filter(|(_, tries)| tries.contains(&attempt));
+        hit.map(|(i, _)| Range::new(*i, *i + 1)).collect()
+    }
+    /// How often the task was lost while it executed.
+    pub fn losses(&self, i: u32) -> u32 {
+        self.lost.get(&i).map_or(0, |s| s.len() as u32)
+    }
+    /// Whether it was lost so often that it must not run again (P14).
+    pub fn over_budget(&self, i: u32) -> bool {
+        self.losses(i) >= limits::CRASH_BUDGET
+    }
+    /// Members that were added to R, in an order that all nodes agree on.
+    pub fn added(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.added.iter().map(|(_, n)| *n)
+    }
+    /// The winning results in `range`: pins first, else the best. Only tasks that are done.
+    pub fn winners(&self, range: Range) -> Vec<(Range, Best, bool)> {
+        let mut out: Vec<(Range, Best, bool)> = Vec::new();
+        let mut push = |r: Range, best: Best, fin: bool| match out.last_mut() {
+            Some((last, b, f)) if last.hi == r.lo && *b == best && *f == fin => last.hi = r.hi,
+            _ => out.push((r, best, fin)),
+        };
+        let done: Vec<Range> = self.done.overlapping(range).collect();
+        for part in done {
+            let mut cuts: Vec<(Range, Option<FactId>)> =
+                self.pins.overlapping(part).map(|(r, pack)| (r, Some(*pack))).collect();
+            cuts.extend(self.pins.gaps(part).into_iter().map(|r| (r, None)));
+            cuts.sort_unstable_by_key(|(r, _)| r.lo);
+            for (cut, pin) in cuts {
+                match pin {
+                    Some(pack) => {
+                        let runs = self.packs.get(&pack).map(|p| p.runs.as_slice()).unwrap_or_default();
+                        for (r, best) in runs {
+                            let r = r.intersect(cut);
+                            if !r.is_empty() {
+                                push(r, *best, true);
+                            }
+                        }
+                    }
+                    None => self.best.overlapping(cut).for_each(|(r, b)| push(r, *b, false)),
+                }
+            }
+        }
+        out
+    }
+    /// Parts of a pack that may be pinned now: done, not pinned, and won by this pack.
+    pub fn pinnable(&self, pack: &FactId) -> Vec<PinRun> {
+        let mut out = Vec::new();
+        let Some(info) = self.packs.get(pack) else { return out };
+        for (range, _) in &info.runs {
+            for gap in self.pins.gaps(*range) {
+                for done in self.done.overlapping(gap) {
+                    for (r, best) in self.best.overlapping(done) {
+                        if best.pack == *pack {
+                            out.push(PinRun { lo: r.lo, count: r.len(), pack: *pack });
+                        }
+                    }
+                }
+            }
+        }
+        out
+    }
+    /// Hash of everything that the fold says: equal fact sets fold to equal bytes (S4).
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let text = format!(
+            "{:?}{:?}{:?}{:?}{:?}{:?}{}{}{:?}",
+            self.best,
+            self.failures,
+            self.pins,
+            self.lost,
+            self.done,
+            self.succeeded,
+            self.cancelled,
+            self.deleted,
+            self.added
+        );
+        FactId::of(text.as_bytes()).0
+    }
+}

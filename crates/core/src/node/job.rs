@@ -1,0 +1,254 @@
+//! What a node keeps about one job.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use filch_types::fact::SignedFact;
+use filch_types::ranges::{Range, RangeMap, RangeSet};
+use filch_types::wire::{Given, JobState, LeaseRun, Summary};
+use filch_types::{FactId, JobId, Manifest, NodeId, ResultRun, SignedManifest, StoreId, Timestamp};
+use std::sync::Arc;
+
+use super::fold::Fold;
+use crate::io::{ClientId, LaunchId};
+use crate::view::Role;
+
+/// Attempt numbers: the steward's epoch in the upper 12 bits, the task's grants in that epoch in the lower 20 (P13).
+pub(crate) fn attempt_number(epoch: u32, grants: u32) -> u32 {
+    epoch.min(0xfff) << 20 | grants.min(0xf_ffff)
+}
+
+/// What travels with a queued range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    pub attempt: u32,
+    pub hops: u8,
+}
+
+pub(crate) fn lease_run(r: Range, tag: Tag) -> LeaseRun {
+    LeaseRun { lo: r.lo, count: r.len(), attempt: tag.attempt, hops: tag.hops }
+}
+
+/// A pack of this node's own on its way to the replicas (P5).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OutPack {
+    pub acked: BTreeMap<NodeId, StoreId>,
+    /// Durable here.
+    pub durable: bool,
+    /// The tasks whose results it has.
+    pub ranges: Vec<Range>,
+    /// Its bytes as long as the ledger does not have them.
+    pub signed: Option<SignedFact>,
+    pub last_sent: Option<Timestamp>,
+}
+
+/// The job as a worker sees it: what it may run of it.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    pub queue: RangeMap<Tag>,
+    pub running: RangeMap<Tag>,
+    pub launches: BTreeSet<LaunchId>,
+    /// Finished, but the steward has not acked the result.
+    pub unacked: RangeMap<Tag>,
+    pub seen_grant: u64,
+    pub given: VecDeque<Given>,
+    pub given_seq: u64,
+    /// Nothing starts after this (P8).
+    pub lease_until: Timestamp,
+    pub pack: Vec<ResultRun>,
+    pub pack_bytes: usize,
+    /// Smoothed nanoseconds of a task; `None` before the first one ended.
+    pub task_ns: Option<u64>,
+    pub asking: bool,
+    pub next_ask: Timestamp,
+    pub backoff: u64,
+    pub victims: VecDeque<(NodeId, u32)>,
+}
+
+impl Work {
+    pub fn holds_any(&self) -> bool {
+        !self.queue.is_empty() || !self.running.is_empty() || !self.unacked.is_empty() || !self.given.is_empty()
+    }
+    pub fn held_runs(&self) -> usize {
+        self.queue.run_count() + self.running.run_count() + self.unacked.run_count()
+    }
+    /// Everything held, as runs.
+    pub fn held(&self) -> Vec<LeaseRun> {
+        let mut all = self.queue.clone();
+        for (r, tag) in self.running.iter().chain(self.unacked.iter()) {
+            all.insert(r, *tag);
+        }
+        all.iter().map(|(r, tag)| lease_run(r, *tag)).collect()
+    }
+}
+
+/// What the steward knows of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerLease {
+    pub expires: Timestamp,
+    /// Grants whose arrival the worker has not confirmed.
+    pub pending: BTreeMap<u64, (Vec<Range>, Timestamp)>,
+    /// Gifts to it that it has not listed yet, and until when it must.
+    pub incoming: Vec<(Range, Timestamp)>,
+    pub next_grant: u64,
+    pub running: RangeSet,
+    pub given_seen: u64,
+    /// The victim's process that `given_seen` counts for.
+    pub boot: u64,
+}
+
+/// The job as its steward sees it. Soft state: any replica can rebuild it (P7).
+#[derive(Debug)]
+pub(crate) struct Steward {
+    pub epoch: u32,
+    /// Grants only from here on.
+    pub granting: bool,
+    /// The round record is on disk.
+    pub durable: bool,
+    pub grace_over: bool,
+    /// Ready, not done, not leased.
+    pub pool: RangeSet,
+    /// Who holds what.
+    pub leased: RangeMap<(NodeId, Tag)>,
+    pub workers: BTreeMap<NodeId, WorkerLease>,
+    /// Grants of this epoch per task; absent: none.
+    pub tries: RangeMap<u32>,
+    pub seq: u64,
+}
+
+/// A submit that waits for its copies (P3).
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub clients: Vec<ClientId>,
+    pub want: u8,
+    pub why: String,
+}
+
+/// See the module.
+pub(crate) struct Job {
+    pub id: JobId,
+    pub signed: Arc<SignedManifest>,
+    pub manifest: Arc<Manifest>,
+    /// What a node must offer to run any of it.
+    pub needs: Vec<String>,
+    pub role: Role,
+    pub fold: Fold,
+    /// R: the manifest's, then those added.
+    pub replicas: Vec<NodeId>,
+    /// The manifest record is on its way to the disk or there.
+    pub recorded: bool,
+    /// Manifest and closure are durably here.
+    pub held: bool,
+    pub fetching: bool,
+    /// Who else holds it, in which store (P3).
+    pub holders: BTreeMap<NodeId, StoreId>,
+    /// Whom `Held` must be told once it is true.
+    pub tell_held: BTreeSet<NodeId>,
+    pub state: JobState,
+
+    /// Whom this node believes to be the steward, and that one's epoch.
+    pub steward_id: NodeId,
+    pub epoch: u32,
+    pub round: u32,
+    pub steward: Option<Steward>,
+    pub work: Work,
+
+    pub outbox: BTreeMap<FactId, OutPack>,
+    /// Owner: stores known to hold a pack that is not pinned.
+    pub copies: BTreeMap<FactId, BTreeMap<NodeId, StoreId>>,
+    pub pin_in_flight: bool,
+    pub pinnable: BTreeSet<FactId>,
+    /// Since when fewer than r replicas are alive.
+    pub short_since: Option<Timestamp>,
+    /// Since when fewer than k holders are alive.
+    pub thin_since: Option<Timestamp>,
+
+    /// Facts on their way through fetch and commit.
+    pub in_flight: BTreeSet<FactId>,
+    /// Replicas known to hold exactly the same facts.
+    pub settled: BTreeSet<NodeId>,
+    pub submission: Option<Submission>,
+    /// The last summary heard, for views of nodes that are not the steward.
+    pub heard: Option<Summary>,
+}
+
+/// What a node must offer to run any task of the job.
+pub(crate) fn needs(manifest: &Manifest) -> Vec<String> {
+    use filch_types::manifest::Program;
+    let mut out = BTreeSet::new();
+    for g in &manifest.spec.groups {
+        out.insert(match &g.program {
+            Program::Command { .. } => "command".to_owned(),
+            Program::Handler { name, .. } => format!("handler:{name}"),
+        });
+        out.extend(g.resources.iter().filter(|(n, _)| n != "cpus").map(|(n, _)| n.clone()));
+    }
+    out.into_iter().collect()
+}
+
+impl Job {
+    pub fn new(id: JobId, signed: SignedManifest, manifest: Manifest) -> Self {
+        let fold = Fold::new(&manifest.spec);
+        let steward_id = manifest.owner;
+        Self {
+            id,
+            signed: Arc::new(signed),
+            needs: needs(&manifest),
+            role: Role::Hearsay,
+            replicas: manifest.replicas.clone(),
+            manifest: Arc::new(manifest),
+            fold,
+            recorded: false,
+            held: false,
+            fetching: false,
+            holders: BTreeMap::new(),
+            tell_held: BTreeSet::new(),
+            state: JobState::Active,
+            steward_id,
+            epoch: 0,
+            round: 0,
+            steward: None,
+            work: Work::default(),
+            outbox: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            pin_in_flight: false,
+            pinnable: BTreeSet::new(),
+            short_since: None,
+            thin_since: None,
+            in_flight: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            submission: None,
+            heard: None,
+        }
+    }
+
+    /// The state as the fold says it.
+    pub fn folded_state(&self) -> JobState {
+        if self.fold.deleted() {
+            JobState::Deleted
+        } else if self.fold.complete() && self.fold.failed() == 0 && self.fold.skipped().is_empty() {
+            JobState::Succeeded
+        } else if self.fold.cancelled() {
+            JobState::Cancelled
+        } else if self.fold.complete() {
+            JobState::Failed
+        } else {
+            JobState::Active
+        }
+    }
+
+    /// Copies of a result that make it visible.
+    pub fn r(&self) -> usize {
+        usize::from(self.manifest.r).clamp(1, self.replicas.len().max(1))
+    }
+
+    /// Recomputes R after `AddReplica` facts.
+    pub fn refresh_replicas(&mut self) {
+        let mut all = self.manifest.replicas.clone();
+        for n in self.fold.added() {
+            if !all.contains(&n) && all.len() < filch_types::limits::MAX_REPLICAS {
+                all.push(n);
+            }
+        }
+        self.replicas = all;
+    }
+}

@@ -1,0 +1,252 @@
+//! The owner: submits (P3) and pins winners (P6, P9).
+
+use filch_types::fact::FactBody;
+use filch_types::record::Record;
+use filch_types::time::Span;
+use filch_types::{FactId, JobId, JobSpec, Manifest, NodeId, Nonce, SignedManifest, StoreId, limits};
+
+use super::job::{Job, Submission};
+use super::{Made, Node, Then, Timer};
+use crate::io::{ClientId, Event, Output, Reply};
+use crate::view::Role;
+use crate::{ClientError, Mutant};
+
+impl Node {
+    pub(super) fn on_submit(&mut self, client: ClientId, nonce: Nonce, now_ms: u64, spec: JobSpec, copies: Option<u8>) {
+        if let Some(id) = self.nonces.get(&nonce).copied() {
+            return self.resubmit(client, id);
+        }
+        let refused = |e| Output::Reply(client, Reply::Refused(e));
+        if self.draining {
+            return self.emit(refused(filch_types::wire::Refusal::Draining.into()));
+        }
+        if self.jobs.len() >= limits::MAX_JOBS {
+            return self.emit(refused(filch_types::wire::Refusal::Limit("jobs".into()).into()));
+        }
+        if let Err(e) = spec.check() {
+            return self.emit(refused(e.into()));
+        }
+        let others = self.place(copies);
+        let mut replicas = vec![self.id];
+        replicas.extend(others);
+        let k = copies.map_or(replicas.len() as u8, |c| c.clamp(1, limits::MAX_REPLICAS as u8));
+        if usize::from(k) > replicas.len() {
+            let why = "there are not enough nodes".to_owned();
+            return self.emit(refused(ClientError::Copies { have: 0, want: k, why }));
+        }
+        let r = self.cfg.result_copies.clamp(1, k);
+        let manifest = Manifest { owner: self.id, nonce, created_ms: now_ms, k, r, replicas, spec };
+        let signed = match SignedManifest::sign(&manifest, &*self.keys) {
+            Ok(s) => s,
+            Err(e) => return self.emit(refused(e.into())),
+        };
+        let id = signed.job();
+        let closure = manifest.spec.closure_blobs > 0;
+        let mut job = Job::new(id, signed, manifest);
+        job.role = Role::Replica;
+        job.submission = Some(Submission { clients: vec![client], want: k, why: String::new() });
+        self.jobs.insert(id, job);
+        self.live.insert(id);
+        self.nonces.insert(nonce, id);
+        self.timers.set(Timer::Submit(id), self.now + self.cfg.timing.submit);
+        self.emit(Output::Reply(client, Reply::Submitted(id)));
+        self.event(Event::JobKnown(id));
+        if closure {
+            self.fetch_closure(id);
+        } else {
+            self.hold(id);
+        }
+    }
+
+    fn resubmit(&mut self, client: ClientId, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return self.emit(Output::Reply(client, Reply::Refused(ClientError::UnknownJob)));
+        };
+        let k = job.manifest.k;
+        let s = job.submission.get_or_insert_with(|| Submission { clients: Vec::new(), want: k, why: String::new() });
+        s.clients.push(client);
+        self.emit(Output::Reply(client, Reply::Submitted(id)));
+        self.timers.ensure(Timer::Submit(id), self.now + self.cfg.timing.submit);
+        self.resend_replication(id);
+        self.nudge_submission(id);
+    }
+
+    /// Who keeps a new job besides the submitter: live members, machines as different as possible.
+    fn place(&mut self, copies: Option<u8>) -> Vec<NodeId> {
+        let mut peers = self.usable_peers();
+        let start = self.below(peers.len());
+        peers.rotate_left(start);
+        let want = usize::from(copies.unwrap_or(3).clamp(1, limits::MAX_REPLICAS as u8)) - 1;
+        let machine = |n: &Node, p: NodeId| n.peers.get(&p).and_then(|p| p.hello.as_ref()).map(|h| h.machine);
+        let mut seen = vec![Some(self.cfg.machine)];
+        let mut chosen = Vec::new();
+        for distinct in [true, false] {
+            for p in &peers {
+                let m = machine(self, *p);
+                if chosen.len() < want && !chosen.contains(p) && (!distinct || !seen.contains(&m)) {
+                    chosen.push(*p);
+                    seen.push(m);
+                }
+            }
+        }
+        chosen
+    }
+
+    /// The manifest and its closure are durable here; the job may start, and copies may be made.
+    pub(super) fn now_held(&mut self, id: JobId) {
+        let (me, store, machine) = (self.id, self.cfg.store, self.cfg.machine);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.held = true;
+        job.fetching = false;
+        job.recorded = true;
+        job.settled.clear();
+        job.holders.insert(me, store);
+        let tell: Vec<NodeId> = std::mem::take(&mut job.tell_held).into_iter().collect();
+        let own = job.manifest.owner == me;
+        let fresh =
+            own && job.submission.is_some() && job.fold.digest().0 == 0 && job.round == 0 && job.steward.is_none();
+        for p in tell {
+            self.emit(Output::Send(p, filch_types::wire::Message::Held { job: id, store, machine }));
+        }
+        self.live.insert(id);
+        if fresh {
+            self.resend_replication(id);
+            self.become_steward(id, true);
+        } else {
+            self.choose_steward(id);
+        }
+        self.set_runnable(id, true);
+        self.copies_changed(id);
+        self.nudge_submission(id);
+        self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
+    }
+
+    /// A submit is accepted once k distinct stores hold manifest and closure.
+    pub(super) fn nudge_submission(&mut self, id: JobId) {
+        let (one, twice) = (self.planted(Mutant::AckAtOneCopy), self.planted(Mutant::CountSelfTwice));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(s) = &job.submission else { return };
+        let have = job.holders.len() + usize::from(twice && job.held);
+        if !job.held || (have < usize::from(s.want) && !one) {
+            return;
+        }
+        let holders: Vec<NodeId> = job.holders.keys().copied().collect();
+        let clients = job.submission.take().map(|s| s.clients).unwrap_or_default();
+        let copies = job.holders.iter().map(|(n, s)| (*n, *s)).collect();
+        self.timers.cancel(Timer::Submit(id));
+        self.event(Event::Copies(id, copies));
+        for c in clients {
+            self.emit(Output::Reply(c, Reply::Accepted { job: id, holders: holders.clone() }));
+        }
+    }
+
+    pub(super) fn on_submit_timer(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(s) = job.submission.take() else { return };
+        let have = job.holders.len() as u8;
+        let e = ClientError::Copies { have, want: s.want, why: s.why };
+        for c in s.clients {
+            self.emit(Output::Reply(c, Reply::Refused(e.clone())));
+        }
+    }
+
+    /// A store is known to hold a pack: counts for visibility.
+    pub(super) fn copy_known(&mut self, id: JobId, pack: FactId, who: NodeId, store: StoreId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let open = match job.fold.pack(&pack) {
+            Some(info) => info.runs.iter().any(|(r, _)| !job.fold.pins().gaps(*r).is_empty()),
+            // Heard from another replica before the pack itself arrived.
+            None => job.copies.contains_key(&pack) || job.copies.len() < 65_536,
+        };
+        if open {
+            job.copies.entry(pack).or_default().insert(who, store);
+            job.pinnable.insert(pack);
+        }
+    }
+
+    /// A replica is known to hold these facts, or all that are held here.
+    pub(super) fn copies_listed(&mut self, id: JobId, who: NodeId, facts: Option<&std::collections::BTreeSet<FactId>>) {
+        let (me, store) = (self.id, self.store_of(who));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let (Some(store), true) = (store, job.manifest.owner == me && job.replicas.contains(&who)) else { return };
+        for pack in &job.pinnable {
+            if facts.is_none_or(|f| f.contains(pack)) {
+                job.copies.entry(*pack).or_default().insert(who, store);
+            }
+        }
+        self.try_pin(id);
+    }
+
+    /// Pins what r replicas hold. One pin fact in flight per job, so one per task (P9).
+    pub(super) fn try_pin(&mut self, id: JobId) {
+        let (me, now) = (self.id, self.now);
+        let (two, lonely) = (self.planted(Mutant::TwoPinsInFlight), self.cfg.timing.lonely_pin);
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.manifest.owner != me || job.pinnable.is_empty() || (job.pin_in_flight && !two) {
+            return;
+        }
+        let alive = job.replicas.iter().filter(|r| self.alive(**r)).count().max(1);
+        let short = alive < job.r();
+        let enough = match job.short_since {
+            Some(since) if short && now.since(since) >= lonely => alive,
+            _ => job.r(),
+        };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.short_since = if short { job.short_since.or(Some(now)) } else { None };
+        let mut runs = Vec::new();
+        let mut settled = Vec::new();
+        for pack in &job.pinnable {
+            let Some(holders) = job.copies.get(pack) else {
+                settled.push(*pack);
+                continue;
+            };
+            if holders.len() < enough || !holders.contains_key(&me) {
+                continue;
+            }
+            let now_pinnable = job.fold.pinnable(pack);
+            if runs.len() + now_pinnable.len() > limits::MAX_PIN_RUNS {
+                if runs.is_empty() {
+                    runs.extend(now_pinnable.into_iter().take(limits::MAX_PIN_RUNS));
+                }
+                break;
+            }
+            if now_pinnable.is_empty()
+                && job.fold.pack(pack).is_some_and(|i| i.runs.iter().all(|(r, _)| job.fold.pins().gaps(*r).is_empty()))
+            {
+                settled.push(*pack);
+            }
+            runs.extend(now_pinnable);
+        }
+        for p in settled {
+            job.pinnable.remove(&p);
+            job.copies.remove(&p);
+        }
+        if short && !job.pinnable.is_empty() {
+            self.timers.ensure(Timer::Lonely(id), now + Span(lonely.0 / 4 + 1));
+        }
+        if runs.is_empty() {
+            return;
+        }
+        runs.sort_by_key(|r| r.lo);
+        runs.dedup_by_key(|r| r.lo);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.pin_in_flight = true;
+        self.make_fact(id, FactBody::Pin(runs), Made::Pin);
+    }
+
+    pub(super) fn on_lonely_timer(&mut self, id: JobId) {
+        self.try_pin(id);
+        if self.jobs.get(&id).is_some_and(|j| !j.pinnable.is_empty() && j.manifest.owner == self.id) {
+            self.timers.ensure(Timer::Lonely(id), self.now + Span(self.cfg.timing.lonely_pin.0 / 4 + 1));
+        }
+    }
+
+    /// Writes manifest and the statement that the closure is here.
+    pub(super) fn hold(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.recorded = true;
+        job.fetching = true;
+        let records = vec![Record::Manifest(id, (*job.signed).clone()), Record::Held(id)];
+        self.commit(Vec::new(), records, Then::Held(id));
+    }
+}

@@ -1,0 +1,335 @@
+//! Copies of jobs: made at submit (P3), kept up by repair (P12), never taken away (P11).
+
+use std::collections::BTreeSet;
+
+use filch_types::fact::FactBody;
+use filch_types::wire::{JobState, Message, Refusal, Request, Response};
+use filch_types::{JobId, NodeId, SignedManifest, StoreId, limits};
+
+use super::job::{Job, OutPack};
+use super::{Asked, Made, Node, Timer};
+use crate::io::{Event, Output, Token};
+use crate::view::Role;
+use crate::{ClientError, Mutant, Reply};
+
+impl Node {
+    /// Takes up a job that the ledger had at start.
+    pub(super) fn resume_job(&mut self, id: JobId) {
+        let (me, store) = (self.id, self.cfg.store);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.refresh_replicas();
+        job.role = if job.held || job.replicas.contains(&me) {
+            Role::Replica
+        } else if job.outbox.is_empty() {
+            Role::Observer
+        } else {
+            Role::Hearsay
+        };
+        job.state = job.folded_state();
+        let outbox: Vec<_> = job.outbox.keys().copied().collect();
+        for f in outbox {
+            let ranges: Vec<_> =
+                job.fold.pack(&f).map(|p| p.runs.iter().map(|(r, _)| *r).collect()).unwrap_or_default();
+            let mut out = OutPack { ranges, durable: true, ..OutPack::default() };
+            if job.role == Role::Replica {
+                out.acked.insert(me, store);
+            }
+            job.outbox.insert(f, out);
+        }
+        let packs: Vec<_> = job.fold.packs().copied().collect();
+        let (owner, held, role, state) = (job.manifest.owner, job.held, job.role, job.state);
+        if held {
+            job.holders.insert(me, store);
+        }
+        self.live.insert(id);
+        if owner == me {
+            for p in packs {
+                self.copy_known(id, p, me, store);
+            }
+            self.timers.set(Timer::Lonely(id), self.now + self.cfg.timing.beat);
+        }
+        if role == Role::Replica {
+            if !held {
+                self.fetch_closure(id);
+            }
+            self.timers.set(Timer::AntiEntropy(id), self.now + self.cfg.timing.beat);
+            self.timers.set(Timer::Repair(id), self.now + self.cfg.timing.beat);
+        }
+        if state == JobState::Active && role != Role::Observer {
+            self.set_runnable(id, true);
+            // Time to hear from a steward that is in office.
+            let wait = filch_types::time::Span(2 * self.cfg.timing.down_grace.0);
+            self.timers.set(Timer::Elect(id), self.now + wait);
+        }
+        self.timers.set(Timer::Resend(id), self.now + self.cfg.timing.beat);
+    }
+
+    /// Asks the driver for the input closure, from whoever may have it.
+    pub(super) fn fetch_closure(&mut self, id: JobId) {
+        let me = self.id;
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.fetching {
+            return;
+        }
+        let mut from: Vec<NodeId> = job.holders.keys().copied().collect();
+        from.extend(job.replicas.iter().copied());
+        let mut seen = BTreeSet::from([me]);
+        from.retain(|n| seen.insert(*n) && self.alive(*n));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.fetching = true;
+        let manifest = job.manifest.clone();
+        self.emit(Output::FetchClosure { job: id, manifest, from });
+    }
+
+    pub(super) fn on_closure_held(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.fetching = false;
+        if !job.held {
+            self.hold(id);
+        }
+    }
+
+    pub(super) fn on_closure_failed(&mut self, id: JobId, why: String) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.fetching = false;
+        if job.manifest.owner == self.id && job.submission.is_some() && !job.held {
+            // The submitter itself lacks an input: nothing was promised, nothing is kept.
+            let clients = job.submission.take().map(|s| s.clients).unwrap_or_default();
+            let (nonce, want) = (job.manifest.nonce, job.manifest.k);
+            self.forget_unaccepted(id, nonce);
+            for c in clients {
+                let e = ClientError::Copies { have: 0, want, why: why.clone() };
+                self.emit(Output::Reply(c, Reply::Refused(e)));
+            }
+            return;
+        }
+        self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+    }
+
+    fn forget_unaccepted(&mut self, id: JobId, nonce: filch_types::Nonce) {
+        self.nonces.remove(&nonce);
+        self.set_runnable(id, false);
+        self.jobs.remove(&id);
+        self.live.remove(&id);
+        self.timers.drop_job(id);
+        self.emit(Output::Release(id));
+    }
+
+    pub(super) fn on_closure_progress(&mut self, id: JobId, bytes: u64) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let owner = job.manifest.owner;
+        if owner != self.id {
+            self.emit(Output::Send(owner, Message::Fetching { job: id, bytes }));
+        }
+    }
+
+    pub(super) fn on_closure_lost(&mut self, id: JobId) {
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.held = false;
+        job.fetching = false;
+        job.holders.remove(&me);
+        job.settled.clear();
+        self.live.insert(id);
+        self.fetch_closure(id);
+    }
+
+    /// The disk was full when the job was to be kept.
+    pub(super) fn hold_failed(&mut self, id: JobId, why: String) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.recorded = false;
+        job.fetching = false;
+        let owner = job.manifest.owner;
+        if owner == self.id && job.submission.is_some() {
+            let clients = job.submission.take().map(|s| s.clients).unwrap_or_default();
+            let nonce = job.manifest.nonce;
+            self.forget_unaccepted(id, nonce);
+            for c in clients {
+                self.emit(Output::Reply(c, Reply::Refused(ClientError::DiskFull(why.clone()))));
+            }
+        } else {
+            self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        }
+    }
+
+    pub(super) fn on_replicate(&mut self, from: NodeId, token: Token, signed: SignedManifest) {
+        let id = signed.job();
+        let (me, store, machine) = (self.id, self.cfg.store, self.cfg.machine);
+        if let Some(tomb) = self.tombstones.get(&id).cloned() {
+            self.refuse(token, Refusal::Invalid("the job was deleted".into()));
+            return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            let held = job.held;
+            job.tell_held.insert(from);
+            job.role = Role::Replica;
+            self.respond(token, Response::Replicating);
+            if held {
+                self.emit(Output::Send(from, Message::Held { job: id, store, machine }));
+            } else {
+                self.begin_holding(id);
+            }
+            return;
+        }
+        if self.draining {
+            return self.refuse(token, Refusal::Draining);
+        }
+        if self.now < self.disk_full_until {
+            return self.refuse(token, Refusal::Full("the disk was full a moment ago".into()));
+        }
+        if self.jobs.len() >= limits::MAX_JOBS {
+            return self.refuse(token, Refusal::Limit("jobs".into()));
+        }
+        let manifest = match signed.open(&*self.keys) {
+            Ok(m) => m,
+            Err(e) => {
+                self.reject(from, e.to_string());
+                return self.refuse(token, Refusal::Invalid(e.to_string()));
+            }
+        };
+        if !manifest.replicas.contains(&me) && !manifest.replicas.contains(&from) {
+            return self.refuse(token, Refusal::Invalid("asked by somebody who does not keep the job".into()));
+        }
+        let mut job = Job::new(id, signed, manifest);
+        job.role = Role::Replica;
+        job.tell_held.insert(from);
+        job.heard = self.hearsay.remove(&id);
+        self.jobs.insert(id, job);
+        self.live.insert(id);
+        self.event(Event::JobKnown(id));
+        self.respond(token, Response::Replicating);
+        self.begin_holding(id);
+    }
+
+    fn begin_holding(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.manifest.spec.closure_blobs > 0 {
+            self.fetch_closure(id);
+        } else if !job.held && !job.fetching {
+            self.hold(id);
+        }
+        self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
+    }
+
+    pub(super) fn on_held(&mut self, from: NodeId, id: JobId, store: StoreId) {
+        if self.store_of(from).is_some_and(|s| s != store) {
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.holders.insert(from, store);
+        let copies = job.holders.iter().map(|(n, s)| (*n, *s)).collect();
+        self.event(Event::Copies(id, copies));
+        self.nudge_submission(id);
+        self.copies_changed(id);
+    }
+
+    pub(super) fn replicate_refused(&mut self, from: NodeId, id: JobId, why: Refusal) {
+        let name = self.peers.get(&from).and_then(|p| p.hello.as_ref()).map_or(String::new(), |h| h.name.clone());
+        if let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.submission.as_mut()) {
+            s.why = format!("{name}: {why}");
+        }
+    }
+
+    /// Asks replicas that do not hold the job yet to keep it; retries a closure that could not be had.
+    pub(super) fn resend_replication(&mut self, id: JobId) {
+        let me = self.id;
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.role != Role::Replica || job.state == JobState::Deleted {
+            return;
+        }
+        if !job.held {
+            if job.manifest.spec.closure_blobs > 0 {
+                self.fetch_closure(id);
+            } else if !job.fetching {
+                self.hold(id);
+            }
+            self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+            return;
+        }
+        // The owner spreads a new job; later any steward fills gaps.
+        if job.manifest.owner != me && job.steward.is_none() {
+            return;
+        }
+        let missing: Vec<NodeId> = job
+            .replicas
+            .iter()
+            .copied()
+            .filter(|r| *r != me && !job.holders.contains_key(r) && self.alive(*r))
+            .collect();
+        let asked: BTreeSet<NodeId> = self
+            .pending
+            .values()
+            .filter(|p| matches!(p.asked, Asked::Replicate(j) if j == id))
+            .map(|p| p.peer)
+            .collect();
+        let manifest = (*job.signed).clone();
+        let waiting = job.submission.is_some() || !missing.is_empty();
+        for r in missing.into_iter().filter(|r| !asked.contains(r)) {
+            self.ask(r, Request::Replicate(manifest.clone()), Asked::Replicate(id));
+        }
+        if waiting {
+            self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        }
+    }
+
+    /// Liveness or holdings changed: start or stop the clock of a repair, see whether pins may go on.
+    pub(super) fn copies_changed(&mut self, id: JobId) {
+        let now = self.now;
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.role != Role::Replica {
+            return;
+        }
+        let alive = job.holders.keys().filter(|h| self.alive(**h)).count();
+        let thin = alive < usize::from(job.manifest.k);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.thin_since = if thin { job.thin_since.or(Some(now)) } else { None };
+        if thin {
+            self.timers.ensure(Timer::Repair(id), now + self.cfg.timing.repair);
+        }
+        self.try_pin(id);
+    }
+
+    /// Too few live copies for too long: another member is asked to keep the job and joins R (P12).
+    pub(super) fn on_repair_timer(&mut self, id: JobId) {
+        self.copies_changed(id);
+        let (now, wait) = (self.now, self.cfg.timing.repair);
+        let Some(job) = self.jobs.get(&id) else { return };
+        let Some(since) = job.thin_since else { return };
+        // One of R does it: the first that lives and holds.
+        let mine =
+            job.held && job.replicas.iter().find(|r| self.alive(**r) && job.holders.contains_key(r)) == Some(&self.id);
+        // A submit that waits for its copies does not wait five minutes for a member that died.
+        let urgent = job.submission.is_some();
+        let due = since + if urgent { self.cfg.timing.resend } else { wait };
+        if now < due {
+            return self.timers.set(Timer::Repair(id), due);
+        }
+        self.timers.set(Timer::Repair(id), now + self.cfg.timing.resend);
+        if !mine || job.replicas.len() >= limits::MAX_REPLICAS {
+            return;
+        }
+        // Members of R that live but do not hold it yet are on their way.
+        let coming = job.replicas.iter().filter(|r| self.alive(**r) && !job.holders.contains_key(r)).count();
+        let alive = job.holders.keys().filter(|h| self.alive(**h)).count();
+        let members = job.replicas.clone();
+        if alive + coming >= usize::from(job.manifest.k) {
+            return;
+        }
+        let mut others = self.usable_peers();
+        others.retain(|p| !members.contains(p));
+        let n = self.below(others.len());
+        if let Some(new) = others.get(n).copied() {
+            self.make_fact(id, FactBody::AddReplica(new), Made::Here);
+            if let Some(job) = self.jobs.get(&id) {
+                let manifest = (*job.signed).clone();
+                self.ask(new, Request::Replicate(manifest), Asked::Replicate(id));
+            }
+            if self.planted(Mutant::RepairDropsCopy)
+                && let Some(job) = self.jobs.get_mut(&id)
+            {
+                job.holders.retain(|h, _| *h == new);
+                job.role = Role::Observer;
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Cancel and delete: facts like all others, so that no partition loses them (P11, S9).
+
+use filch_types::fact::{FactBody, SignedFact};
+use filch_types::record::Record;
+use filch_types::wire::{Refusal, Request, Response};
+use filch_types::{JobId, NodeId};
+
+use super::{Asked, Made, Node, Then};
+use crate::io::{ClientId, Event, Output, Reply, Token};
+use crate::view::Role;
+use crate::{ClientError, Mutant};
+
+impl Node {
+    /// Who may cancel and delete. With one cluster key every member may; roles will narrow it.
+    pub(super) fn may_revoke(&self, _who: NodeId) -> bool {
+        true
+    }
+
+    pub(super) fn on_revoke(&mut self, client: ClientId, id: JobId, delete: bool) {
+        if self.tombstones.contains_key(&id) {
+            return self.emit(Output::Reply(client, Reply::Revoked(id)));
+        }
+        if self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica) {
+            return self.revoke_here(id, delete, Some(client));
+        }
+        let replicas = match (self.jobs.get(&id), self.hearsay.get(&id)) {
+            (Some(j), _) => j.replicas.clone(),
+            (None, Some(s)) => s.replicas.clone(),
+            (None, None) => return self.emit(Output::Reply(client, Reply::Refused(ClientError::UnknownJob))),
+        };
+        self.revoke_next(id, Some(client), delete, replicas);
+    }
+
+    pub(super) fn revoke_next(&mut self, job: JobId, client: Option<ClientId>, delete: bool, mut left: Vec<NodeId>) {
+        while !left.is_empty() {
+            let p = left.remove(0);
+            if p != self.id && self.alive(p) {
+                return self.ask(p, Request::Revoke { job, delete }, Asked::Revoke { job, client, delete, left });
+            }
+        }
+        if let Some(c) = client {
+            self.emit(Output::Reply(c, Reply::Refused(ClientError::Unreachable)));
+        }
+    }
+
+    pub(super) fn on_revoke_answer(
+        &mut self,
+        job: JobId,
+        client: Option<ClientId>,
+        delete: bool,
+        left: Vec<NodeId>,
+        r: Response,
+    ) {
+        match (r, client) {
+            (Response::Done, Some(c)) => {
+                self.stop_work(job, true);
+                self.emit(Output::Reply(c, Reply::Revoked(job)));
+            }
+            (Response::Done, None) => {}
+            _ => self.revoke_next(job, client, delete, left),
+        }
+    }
+
+    pub(super) fn on_revoke_request(&mut self, from: NodeId, token: Token, id: JobId, delete: bool) {
+        if self.tombstones.contains_key(&id) {
+            return self.respond(token, Response::Done);
+        }
+        if !self.may_revoke(from) {
+            return self.refuse(token, Refusal::Invalid("not permitted".into()));
+        }
+        if !self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica) {
+            return self.refuse(token, Refusal::UnknownJob);
+        }
+        self.revoke_here(id, delete, None);
+        self.respond(token, Response::Done);
+    }
+
+    fn revoke_here(&mut self, id: JobId, delete: bool, client: Option<ClientId>) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        if delete {
+            let fact = filch_types::Fact { job: id, by: self.id, body: FactBody::Delete };
+            if let Ok(signed) = SignedFact::sign(&fact, &*self.keys) {
+                self.delete_job(id, signed, client.into_iter().collect());
+            }
+            return;
+        }
+        if job.fold.cancelled() {
+            if let Some(c) = client {
+                self.emit(Output::Reply(c, Reply::Revoked(id)));
+            }
+            return;
+        }
+        let made = client.map_or(Made::Here, Made::Asked);
+        self.make_fact(id, FactBody::Cancel, made);
+        if self.planted(Mutant::CancelNotRepeated)
+            && let Some(job) = self.jobs.get_mut(&id)
+        {
+            job.replicas.truncate(1);
+        }
+    }
+
+    /// Drops everything about a job but its tombstone.
+    pub(super) fn delete_job(&mut self, id: JobId, tomb: SignedFact, clients: Vec<ClientId>) {
+        self.stop_work(id, true);
+        self.step_down(id);
+        if let Some(job) = self.jobs.remove(&id) {
+            self.nonces.remove(&job.manifest.nonce);
+            let waiting = job.submission.map(|s| s.clients).unwrap_or_default();
+            for c in waiting {
+                self.emit(Output::Reply(c, Reply::Refused(ClientError::UnknownJob)));
+            }
+            let busy: Vec<NodeId> = job.replicas.iter().copied().filter(|r| *r != self.id && self.alive(*r)).collect();
+            for r in busy {
+                self.emit(Output::Send(r, filch_types::wire::Message::Facts(vec![tomb.clone()])));
+            }
+        }
+        self.hearsay.remove(&id);
+        self.live.remove(&id);
+        self.timers.drop_job(id);
+        self.tombstones.insert(id, tomb.clone());
+        self.event(Event::State(id, filch_types::wire::JobState::Deleted));
+        self.commit(Vec::new(), vec![Record::Forget(id, tomb)], Then::Forgotten { clients, job: id });
+    }
+
+    pub(super) fn forgotten(&mut self, id: JobId, clients: Vec<ClientId>) {
+        self.emit(Output::Release(id));
+        for c in clients {
+            self.emit(Output::Reply(c, Reply::Revoked(id)));
+        }
+    }
+}

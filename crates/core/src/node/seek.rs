@@ -1,0 +1,455 @@
+//! The worker's side of work moving: launch what is queued, claim or steal before it runs dry, give to thieves.
+
+use filch_types::ranges::Range;
+use filch_types::time::Span;
+use filch_types::wire::{Given, JobState, LeaseRun, Refusal, Request, Response, Summary};
+use filch_types::{JobId, NodeId, Timestamp, limits};
+
+use super::beats::remove_counted;
+use super::job::{Tag, lease_run};
+use super::{Asked, Node, Running, Timer};
+use crate::Mutant;
+use crate::io::{Event, Launch, LaunchId, Output, Token};
+
+/// Jobs looked at per call: bounds the work of one input.
+const LOOK: usize = 64;
+/// Launches that wait in a slot behind the executing one, for tasks too short to fetch one by one.
+const SLOT_DEPTH: u8 = 2;
+
+impl Node {
+    pub(super) fn idle_slots(&self) -> u16 {
+        self.slots.iter().filter(|n| **n == 0).count() as u16
+    }
+
+    pub(super) fn set_runnable(&mut self, id: JobId, on: bool) {
+        if let Some(key) = self.runnable_key.remove(&id) {
+            self.runnable.remove(&key);
+        }
+        if on && !self.draining && self.slots.len() as u16 > 0 {
+            let Some(job) = self.jobs.get(&id) else { return };
+            if !job.needs.iter().all(|n| self.cfg.offers.contains(n)) {
+                return;
+            }
+            let priority = -i32::from(job.manifest.spec.priority);
+            let key = (priority, self.fresh(), id);
+            self.runnable.insert(key);
+            self.runnable_key.insert(id, key);
+        }
+    }
+
+    /// Everything that can go on, goes on. Runs after every input.
+    pub(super) fn pump(&mut self) {
+        if self.draining || self.slots.is_empty() {
+            return;
+        }
+        // What a node grants to itself can start at once; each round either takes work or ends.
+        for _ in 0..64 {
+            let ids: Vec<JobId> = self.runnable.iter().take(LOOK).map(|(_, _, id)| *id).collect();
+            for id in &ids {
+                if !self.launch_from(*id) {
+                    break;
+                }
+            }
+            let before = self.queued;
+            self.seek(&ids);
+            if self.queued == before {
+                break;
+            }
+        }
+    }
+
+    /// Launches from one job until it has nothing or no slot is free. Says whether slots are left.
+    fn launch_from(&mut self, id: JobId) -> bool {
+        loop {
+            let Some(job) = self.jobs.get(&id) else { return true };
+            if job.work.queue.is_empty() || job.state != JobState::Active || self.now >= job.work.lease_until {
+                return self.slots.contains(&0);
+            }
+            let ns = job.work.task_ns;
+            let short = ns.is_some_and(|ns| ns / 1000 < 10 * self.cfg.timing.batch.0);
+            let depth = if short { SLOT_DEPTH } else { 1 };
+            let Some(slot) = (0..self.slots.len()).min_by_key(|s| self.slots[*s]).filter(|s| self.slots[*s] < depth)
+            else {
+                return false;
+            };
+            let batch = match ns {
+                Some(ns) => (self.cfg.timing.batch.0 * 1000 / ns.max(1)).clamp(1, 8192) as u32,
+                None => 1,
+            };
+            self.launch(id, slot, batch);
+        }
+    }
+
+    fn launch(&mut self, id: JobId, slot: usize, batch: u32) {
+        let launch = LaunchId(self.fresh());
+        let slots = self.slots.len() as u64;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        // Leave something for the other slots.
+        let share = (job.work.queue.len() / slots).max(1).min(u64::from(batch)) as u32;
+        let Some(first) = job.work.queue.iter().next().map(|(r, _)| r) else { return };
+        let Some((n, _, _)) = job.manifest.spec.locate(first.lo) else { return };
+        let within = first.intersect(job.manifest.spec.group_range(n));
+        let Some((tasks, tag)) = job.work.queue.take_front(share.min(within.len())) else { return };
+        job.work.running.insert(tasks, tag);
+        job.work.launches.insert(launch);
+        let manifest = job.manifest.clone();
+        let replicas = job.replicas.clone();
+        self.queued -= u64::from(tasks.len());
+        self.slots[slot] += 1;
+        self.counters.launched += u64::from(tasks.len());
+        self.launches.insert(launch, Running { job: id, left: tasks, tag, slot: slot as u16 });
+        let me = self.id;
+        let from = replicas.into_iter().filter(|r| *r != me && self.alive(*r)).collect();
+        let attempt = tag.attempt;
+        self.emit(Output::Launch(Launch { id: launch, job: id, manifest, tasks, attempt, slot: slot as u16, from }));
+    }
+
+    /// Microseconds of work queued here, per slot; unknown durations count as none.
+    fn queued_work(&self, ids: &[JobId]) -> u64 {
+        let ns: u64 = ids
+            .iter()
+            .filter_map(|id| self.jobs.get(id))
+            .map(|j| j.work.queue.len().saturating_mul(j.work.task_ns.unwrap_or(0)))
+            .fold(0, u64::saturating_add);
+        ns / 1000 / self.slots.len().max(1) as u64
+    }
+
+    fn seek(&mut self, ids: &[JobId]) {
+        let ahead = self.cfg.timing.ahead.0;
+        let busy = self.slots.iter().filter(|n| **n > 0).count() as u64;
+        let slots = self.slots.len() as u64;
+        if self.now < self.disk_full_until {
+            return self.timers.sooner(Timer::Seek, self.disk_full_until);
+        }
+        if self.queued_work(ids) >= ahead / 2 {
+            return;
+        }
+        let mut hoped = self.queued + busy;
+        let mut wake: Option<Timestamp> = None;
+        for &id in ids {
+            let Some(job) = self.jobs.get(&id) else { continue };
+            let w = &job.work;
+            let desired = match w.task_ns {
+                Some(ns) => (ahead.saturating_mul(1000).saturating_mul(slots) / ns.max(1)).max(slots),
+                None => slots,
+            };
+            let here = w.queue.len() + w.running.len();
+            let want = desired.saturating_sub(here);
+            // A job behind others only gets what they leave idle.
+            if want == 0 || (here == 0 && hoped >= slots && w.task_ns.is_none_or(|ns| ns / 1000 > ahead)) {
+                continue;
+            }
+            if w.asking {
+                hoped += 1;
+                continue;
+            }
+            if w.held_runs() > limits::MAX_HELD_RUNS || job.state != JobState::Active {
+                continue;
+            }
+            if self.now < w.next_ask {
+                wake = Some(wake.map_or(w.next_ask, |at| at.min(w.next_ask)));
+                continue;
+            }
+            hoped += want.min(slots);
+            self.ask_for_work(id, want.min(1 << 22) as u32);
+            if hoped > 4 * slots {
+                break;
+            }
+        }
+        if let Some(at) = wake {
+            self.timers.sooner(Timer::Seek, at);
+        }
+    }
+
+    fn ask_for_work(&mut self, id: JobId, want: u32) {
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if let Some((victim, _)) = job.work.victims.pop_front() {
+            job.work.asking = true;
+            self.counters.steal_requests += 1;
+            return self.ask(victim, Request::Steal { job: id, want }, Asked::Steal(id));
+        }
+        let steward = job.steward_id;
+        if steward == me {
+            return self.claim_from_self(id, want);
+        }
+        job.work.asking = true;
+        if self.alive(steward) {
+            self.ask(steward, Request::Claim { job: id, want, need_manifest: false }, Asked::Claim(id));
+        } else {
+            self.no_luck(id);
+            self.choose_steward(id);
+        }
+    }
+
+    fn claim_from_self(&mut self, id: JobId, want: u32) {
+        if let Some((epoch, grant, runs)) = self.grant(id, self.id, want) {
+            return self.take_grant(id, self.now, epoch, Some(grant), runs);
+        }
+        let victims = self.victims(id, self.id);
+        if victims.is_empty() {
+            return self.no_luck(id);
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.work.victims = victims.into();
+            self.ask_for_work(id, want);
+        }
+    }
+
+    /// Nothing was to be had: goes quiet for longer and longer, until it hears of work.
+    fn no_luck(&mut self, id: JobId) {
+        let t = &self.cfg.timing;
+        let (min, max) = (t.quiet_min.0, t.quiet_max.0);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.work.asking = false;
+        job.work.backoff = (job.work.backoff * 2).clamp(min, max);
+        job.work.next_ask = self.now + Span(job.work.backoff);
+        let at = job.work.next_ask;
+        self.timers.sooner(Timer::Seek, at);
+    }
+
+    pub(super) fn ask_failed(&mut self, peer: NodeId, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.work.victims.retain(|(n, _)| *n != peer);
+        }
+        self.no_luck(id);
+    }
+
+    fn take_grant(&mut self, id: JobId, sent: Timestamp, epoch: u32, grant: Option<u64>, runs: Vec<LeaseRun>) {
+        let lease = self.cfg.timing.lease_worker;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.work.asking = false;
+        job.work.backoff = 0;
+        job.work.next_ask = self.now;
+        if let Some(grant) = grant {
+            if epoch < job.epoch || (epoch == job.epoch && grant <= job.work.seen_grant) {
+                return;
+            }
+            if epoch > job.epoch {
+                job.epoch = epoch;
+            }
+            job.work.seen_grant = grant;
+        }
+        job.work.lease_until = job.work.lease_until.max(sent + lease);
+        let total = job.fold.total();
+        let mut added = 0;
+        for run in runs.into_iter().take(limits::MAX_GRANT_RUNS).filter(|r| r.range().hi <= total) {
+            let tag = Tag { attempt: run.attempt, hops: run.hops };
+            for r in job.work.running.gaps(run.range()) {
+                for r in job.work.unacked.gaps(r) {
+                    added += u64::from(r.len()) - remove_counted(&mut job.work.queue, r);
+                    job.work.queue.insert(r, tag);
+                }
+            }
+        }
+        self.queued += added;
+        self.live.insert(id);
+        let (steward, now) = (job.steward_id, self.now);
+        self.timers.sooner(Timer::Beat(steward), now + self.cfg.timing.beat);
+    }
+
+    pub(super) fn on_claim_answer(&mut self, from: NodeId, sent: Timestamp, id: JobId, r: Response) {
+        match r {
+            Response::Grant { epoch, grant, runs, .. } => {
+                self.learn_steward(id, from, epoch);
+                self.take_grant(id, sent, epoch, Some(grant), runs);
+            }
+            Response::Nothing { steward, victims, state } => {
+                let me = self.id;
+                let Some(job) = self.jobs.get_mut(&id) else { return };
+                job.work.asking = false;
+                if steward != from && steward != me && job.steward_id == from {
+                    job.steward_id = steward;
+                }
+                job.work.victims = victims.into_iter().filter(|(n, _)| *n != me).take(4).collect();
+                match state {
+                    JobState::Active if job.work.victims.is_empty() => self.no_luck(id),
+                    JobState::Active => {}
+                    _ => {
+                        self.stop_work(id, state != JobState::Succeeded && state != JobState::Failed);
+                        if let Some(h) = self.jobs.get_mut(&id).and_then(|j| j.heard.as_mut()) {
+                            h.state = state;
+                        }
+                        self.maybe_drop(id);
+                    }
+                }
+            }
+            _ => self.no_luck(id),
+        }
+    }
+
+    /// A thief asks. The victim yields up to half of what it has not started, from the end (never crumbs).
+    pub(super) fn on_steal(&mut self, from: NodeId, token: Token, id: JobId, want: u32) {
+        let (both_keep, neither) = (self.planted(Mutant::StealBothKeep), self.planted(Mutant::StealNeitherKeeps));
+        let rtt = self.peers.get(&from).map_or(Span::millis(1), |p| p.rtt);
+        let slots = self.slots.len().max(1) as u64;
+        let now = self.now;
+        let Some(job) = self.jobs.get_mut(&id) else { return self.refuse(token, Refusal::UnknownJob) };
+        let w = &mut job.work;
+        let work_us = w.queue.len().saturating_mul(w.task_ns.unwrap_or(u64::MAX)) / 1000 / slots;
+        let crumbs = work_us < 2 * rtt.0.max(200);
+        let mut runs = Vec::new();
+        if !crumbs && now < w.lease_until && job.state == JobState::Active && w.given.len() < 1024 {
+            let mut left = w.queue.len().div_ceil(2).min(u64::from(want.max(1))) as u32;
+            while left > 0 && runs.len() < limits::MAX_GRANT_RUNS {
+                let Some((r, tag)) = w.queue.take_back(left) else { break };
+                if tag.hops >= limits::MAX_HOPS {
+                    w.queue.insert(r, tag);
+                    break;
+                }
+                self.queued -= u64::from(r.len());
+                let run = lease_run(r, Tag { attempt: tag.attempt, hops: tag.hops + 1 });
+                if both_keep {
+                    w.queue.insert(r, tag);
+                    self.queued += u64::from(r.len());
+                }
+                left -= r.len();
+                w.given_seq += 1;
+                w.given.push_back(Given { seq: w.given_seq, to: from, run });
+                if !neither {
+                    runs.push(run);
+                }
+            }
+        }
+        let epoch = job.epoch;
+        let manifest = (!runs.is_empty()).then(|| (*job.signed).clone());
+        let tasks: u32 = runs.iter().map(|r| r.count).sum();
+        self.counters.given += u64::from(tasks);
+        if tasks > 0 || neither {
+            self.report(id);
+        }
+        self.respond(token, Response::Stolen { epoch, runs, manifest });
+    }
+
+    pub(super) fn on_steal_answer(&mut self, from: NodeId, sent: Timestamp, id: JobId, r: Response) {
+        match r {
+            Response::Stolen { epoch, runs, .. } if !runs.is_empty() => {
+                let tasks = runs.iter().map(|r| r.count).sum();
+                self.counters.stolen += u64::from(tasks);
+                self.event(Event::Stole { job: id, from, tasks });
+                if let Some(job) = self.jobs.get_mut(&id)
+                    && epoch > job.epoch
+                {
+                    job.epoch = epoch;
+                    job.work.seen_grant = 0;
+                }
+                self.take_grant(id, sent, epoch, None, runs);
+                self.report(id);
+            }
+            _ => {
+                let Some(job) = self.jobs.get_mut(&id) else { return };
+                job.work.asking = false;
+                if job.work.victims.is_empty() {
+                    self.no_luck(id);
+                }
+            }
+        }
+    }
+
+    /// A job is over or cancelled: nothing more of it starts here; cancelled ones stop what runs (S9).
+    pub(super) fn stop_work(&mut self, id: JobId, kill: bool) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let all = Range::new(0, job.fold.total());
+        self.queued -= remove_counted(&mut job.work.queue, all);
+        job.work.given.clear();
+        let launches: Vec<LaunchId> = if kill { job.work.launches.iter().copied().collect() } else { Vec::new() };
+        for l in launches {
+            self.emit(Output::Stop(l));
+        }
+        if kill && let Some(job) = self.jobs.get_mut(&id) {
+            job.work.unacked = Default::default();
+        }
+        self.set_runnable(id, false);
+    }
+
+    /// Gossip or an announcement. A hint: it may be old, wrong or forged.
+    pub(super) fn on_summary(&mut self, s: Summary, from: Option<NodeId>) {
+        if s.replicas.is_empty() || s.replicas.len() > limits::MAX_REPLICAS || self.tombstones.contains_key(&s.job) {
+            return;
+        }
+        let id = s.job;
+        if let Some(job) = self.jobs.get_mut(&id) {
+            let grantable = s.grantable;
+            let state = s.state;
+            let older = job.heard.as_ref().is_some_and(|h| (h.epoch, h.seq) > (s.epoch, s.seq));
+            if older {
+                return;
+            }
+            let (steward, epoch) = (s.steward, s.epoch);
+            let told_stop = matches!(state, JobState::Cancelled | JobState::Deleted);
+            job.heard = Some(s);
+            if grantable > 0 && !job.work.asking {
+                job.work.next_ask = self.now;
+                job.work.backoff = 0;
+            }
+            self.learn_steward(id, steward, epoch);
+            if self.alive(steward) && steward != self.id {
+                self.timers.cancel(Timer::Elect(id));
+            }
+            if told_stop && self.jobs.get(&id).is_some_and(|j| j.steward_id == steward && j.steward.is_none()) {
+                self.stop_work(id, true);
+            }
+            if state != JobState::Active {
+                self.maybe_drop(id);
+            }
+            return;
+        }
+        let runnable = s.state == JobState::Active
+            && !self.draining
+            && !self.slots.is_empty()
+            && s.needs.iter().all(|n| self.cfg.offers.contains(n));
+        let (steward, grantable) = (s.steward, s.grantable);
+        if !self.hearsay.contains_key(&id) {
+            if self.hearsay.len() >= limits::MAX_JOBS {
+                self.hearsay.pop_first();
+            }
+            self.event(Event::JobKnown(id));
+        }
+        self.hearsay.insert(id, s);
+        let asked = self.pending.values().any(|p| matches!(p.asked, Asked::Manifest(j) if j == id));
+        if runnable && grantable > 0 && !asked && self.pending.len() < 4096 {
+            let whom = from.filter(|_| true).unwrap_or(steward);
+            let whom = if self.alive(steward) { steward } else { whom };
+            if self.alive(whom) && whom != self.id {
+                self.ask(whom, Request::Manifest(id), Asked::Manifest(id));
+            }
+        }
+    }
+
+    pub(super) fn on_drain(&mut self) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        let peers: Vec<NodeId> = self.peers.iter().filter(|(_, p)| p.connected).map(|(id, _)| *id).collect();
+        peers.into_iter().for_each(|p| self.say_hello(p));
+        let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+        for id in ids {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            let all = Range::new(0, job.fold.total());
+            let dropped = remove_counted(&mut job.work.queue, all);
+            self.queued -= dropped;
+            self.set_runnable(id, false);
+            self.flush_pack(id);
+            if dropped > 0 {
+                self.report(id);
+            }
+        }
+        self.check_drained();
+    }
+
+    pub(super) fn check_drained(&mut self) {
+        if !self.draining || self.drained {
+            return;
+        }
+        let owed = self
+            .jobs
+            .values()
+            .any(|j| !j.outbox.is_empty() && j.replicas.iter().any(|r| *r != self.id && self.alive(*r)));
+        if self.launches.is_empty() && self.commits.is_empty() && !owed {
+            self.drained = true;
+            self.emit(Output::Drained);
+        } else {
+            self.timers.set(Timer::Drain, self.now + Span::millis(20));
+        }
+    }
+}

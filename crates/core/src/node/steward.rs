@@ -1,0 +1,530 @@
+//! The steward: grants ranges, keeps leases, takes back what was lost. Soft state that any replica can rebuild (P7, P8).
+
+use std::collections::BTreeMap;
+
+use filch_types::fact::FactBody;
+use filch_types::ranges::{Range, RangeMap, RangeSet};
+use filch_types::result::{Cause, Outcome, TaskOutput};
+use filch_types::wire::{JobBeat, JobBeatAck, JobState, LeaseRun, Refusal, Response, Summary};
+use filch_types::{JobId, NodeId, ResultRun, limits};
+
+use super::job::{Job, Steward, Tag, attempt_number, lease_run};
+use super::{Made, Node, Then, Timer};
+use crate::io::{Event, Token};
+use crate::view::Role;
+use crate::{Mutant, Output};
+use filch_types::record::Record;
+use filch_types::wire::Message;
+
+impl Steward {
+    fn new(epoch: u32) -> Self {
+        Self {
+            epoch,
+            granting: false,
+            durable: false,
+            grace_over: false,
+            pool: RangeSet::default(),
+            leased: RangeMap::default(),
+            workers: BTreeMap::new(),
+            tries: RangeMap::default(),
+            seq: 0,
+        }
+    }
+
+    /// Gives back what nobody may have any more: into the pool unless done, waiting or skipped.
+    fn repool(&mut self, job: &super::fold::Fold, range: Range) {
+        for open in job.done().gaps(range) {
+            for not_waiting in job.waiting().gaps(open) {
+                for r in job.skipped().gaps(not_waiting) {
+                    for free in self.leased.gaps(r) {
+                        self.pool.insert(free);
+                    }
+                }
+            }
+        }
+    }
+
+    fn parts_of(&self, range: Range) -> Vec<(Range, Option<(NodeId, Tag)>)> {
+        let mut out: Vec<(Range, Option<(NodeId, Tag)>)> =
+            self.leased.overlapping(range).map(|(r, v)| (r, Some(*v))).collect();
+        out.extend(self.leased.gaps(range).into_iter().map(|r| (r, None)));
+        out
+    }
+
+    fn held_by(&self, w: NodeId) -> Vec<(Range, Tag)> {
+        self.leased.iter().filter(|(_, (n, _))| *n == w).map(|(r, (_, tag))| (r, *tag)).collect()
+    }
+}
+
+impl Node {
+    /// Sees who should be the steward of a job, after anything about replicas or liveness changed (P7).
+    pub(super) fn choose_steward(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        if (job.state != JobState::Active && job.steward.is_none()) || self.timers.is_set(Timer::Elect(id)) {
+            return;
+        }
+        // A believed steward that lives keeps the office: a returning higher member does not pre-empt.
+        let keeps = job.replicas.contains(&job.steward_id)
+            && (if job.steward_id == self.id { job.steward.is_some() } else { self.alive(job.steward_id) });
+        if keeps {
+            return;
+        }
+        let Some(next) = job.replicas.iter().copied().find(|r| self.alive(*r)) else { return };
+        if next == self.id {
+            if job.held && job.role == Role::Replica {
+                self.become_steward(id, false);
+            }
+        } else if let Some(job) = self.jobs.get_mut(&id) {
+            job.steward_id = next;
+            if job.work.holds_any() {
+                self.beat_soon(next);
+            }
+        }
+    }
+
+    /// Takes the office. Only the submitter of a new job grants at once: nobody else can hold a lease of it.
+    pub(super) fn become_steward(&mut self, id: JobId, fresh: bool) {
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.steward.is_some() {
+            return;
+        }
+        let place = job.replicas.iter().position(|r| *r == me).unwrap_or(0) as u32;
+        if !fresh {
+            job.round = job.round.max(job.epoch / 8) + 1;
+        }
+        let epoch = job.round * 8 + place;
+        let mut s = Steward::new(epoch);
+        s.repool(&job.fold, Range::new(0, job.fold.total()));
+        (s.durable, s.grace_over, s.granting) = (fresh, fresh, fresh);
+        job.steward = Some(s);
+        job.steward_id = me;
+        if job.epoch != epoch {
+            job.work.seen_grant = 0;
+        }
+        job.epoch = epoch;
+        let round = job.round;
+        self.live.insert(id);
+        self.timers.cancel(Timer::Elect(id));
+        self.event(Event::Steward(id, epoch));
+        if !fresh {
+            self.commit(Vec::new(), vec![Record::Round(id, round)], Then::Round(id));
+            self.timers.set(Timer::Grace(id), self.now + self.cfg.timing.lease);
+            self.timers.set(Timer::AntiEntropy(id), self.now);
+        }
+        self.timers.set(Timer::Announce(id), self.now);
+        self.timers.set(Timer::Repair(id), self.now + self.cfg.timing.beat);
+        self.beat_soon(me);
+    }
+
+    pub(super) fn round_durable(&mut self, id: JobId) {
+        self.with_steward(id, |s| s.durable = true);
+    }
+
+    pub(super) fn on_grace_timer(&mut self, id: JobId) {
+        self.with_steward(id, |s| s.grace_over = true);
+    }
+
+    fn with_steward(&mut self, id: JobId, f: impl FnOnce(&mut Steward)) {
+        if let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) {
+            f(s);
+            s.granting = s.durable && s.grace_over;
+            if s.granting {
+                self.timers.set(Timer::Announce(id), self.now);
+            }
+        }
+    }
+
+    pub(super) fn step_down(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id)
+            && let Some(s) = job.steward.take()
+        {
+            for w in s.workers.keys() {
+                self.timers.cancel(Timer::Lease(id, *w));
+            }
+            self.timers.cancel(Timer::Grace(id));
+            self.timers.cancel(Timer::Announce(id));
+        }
+    }
+
+    /// After a suspend: others may have a new steward and new leases. Listen for one lease before granting again.
+    pub(super) fn steward_woke_up(&mut self, id: JobId) {
+        let until = self.now + self.cfg.timing.lease;
+        let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
+        (s.grace_over, s.granting) = (false, false);
+        for (w, lease) in &mut s.workers {
+            lease.expires = until;
+            self.timers.set(Timer::Lease(id, *w), until);
+        }
+        self.timers.set(Timer::Grace(id), until);
+    }
+
+    pub(super) fn on_claim(&mut self, from: NodeId, token: Token, id: JobId, want: u32, need_manifest: bool) {
+        if self.tombstones.contains_key(&id) {
+            return self
+                .respond(token, Response::Nothing { steward: self.id, victims: vec![], state: JobState::Deleted });
+        }
+        let Some(job) = self.jobs.get(&id) else { return self.refuse(token, Refusal::UnknownJob) };
+        let state = job.state;
+        let signed = need_manifest.then(|| (*job.signed).clone());
+        if job.steward.is_none() {
+            let steward = job.steward_id;
+            return self.respond(token, Response::Nothing { steward, victims: vec![], state });
+        }
+        match self.grant(id, from, want) {
+            Some((epoch, grant, runs)) => {
+                self.respond(token, Response::Grant { epoch, grant, runs, manifest: signed });
+            }
+            None => {
+                let victims = self.victims(id, from);
+                self.respond(token, Response::Nothing { steward: self.id, victims, state });
+            }
+        }
+    }
+
+    /// Nodes with unstarted tasks, most first.
+    pub(super) fn victims(&self, id: JobId, except: NodeId) -> Vec<(NodeId, u32)> {
+        let Some(s) = self.jobs.get(&id).and_then(|j| j.steward.as_ref()) else { return Vec::new() };
+        let mut have: BTreeMap<NodeId, u64> = BTreeMap::new();
+        for (r, (n, _)) in s.leased.iter() {
+            *have.entry(*n).or_default() += u64::from(r.len());
+        }
+        let mut out: Vec<(NodeId, u32)> = have
+            .into_iter()
+            .filter(|(n, _)| *n != except && self.alive(*n))
+            .map(|(n, held)| (n, held.saturating_sub(s.workers.get(&n).map_or(0, |w| w.running.len())) as u32))
+            .filter(|(_, queued)| *queued > 0)
+            .collect();
+        out.sort_by_key(|(n, q)| (std::cmp::Reverse(*q), *n));
+        out.truncate(4);
+        out
+    }
+
+    /// Leases up to `want` tasks of the pool to `to`: guided self-scheduling, so that the last ones spread by themselves.
+    pub(super) fn grant(&mut self, id: JobId, to: NodeId, want: u32) -> Option<(u32, u64, Vec<LeaseRun>)> {
+        let (now, t) = (self.now, self.cfg.timing.clone());
+        let twice = self.planted(Mutant::GrantTwice);
+        let boot = self.peers.get(&to).and_then(|p| p.hello.as_ref()).map_or(0, |h| h.boot);
+        let job = self.jobs.get_mut(&id)?;
+        let s = job.steward.as_mut()?;
+        if !s.granting || job.state != JobState::Active || s.pool.is_empty() {
+            return None;
+        }
+        let sharers = s.workers.len().max(1) as u64 + u64::from(!s.workers.contains_key(&to));
+        let fair = (s.pool.len() / (2 * sharers)).max(1);
+        let mut left = u64::from(want).min(fair).max(1) as u32;
+        let mut runs = Vec::new();
+        while left > 0 && runs.len() < limits::MAX_GRANT_RUNS {
+            let Some(first) = s.pool.iter().next() else { break };
+            let first = Range::new(first.lo, first.hi.min(first.lo.saturating_add(left)));
+            let tried = s.tries.overlapping(first).next().map(|(r, n)| (r, *n));
+            // Equal attempt numbers only within one run.
+            let (r, n) = match tried {
+                Some((r, n)) if r.lo == first.lo => (r, n),
+                Some((r, _)) => (Range::new(first.lo, r.lo), 0),
+                None => (first, 0),
+            };
+            let tag = Tag { attempt: attempt_number(s.epoch, n + 1), hops: 0 };
+            if !twice {
+                s.pool.remove(r);
+            }
+            s.tries.insert(r, n + 1);
+            s.leased.insert(r, (to, tag));
+            runs.push(lease_run(r, tag));
+            left -= r.len();
+            if twice {
+                break;
+            }
+        }
+        let lease = s.workers.entry(to).or_default();
+        lease.boot = boot;
+        lease.next_grant += 1;
+        let grant = lease.next_grant;
+        lease.pending.insert(grant, (runs.iter().map(LeaseRun::range).collect(), now + t.lease));
+        if lease.expires < now + t.lease {
+            lease.expires = now + t.lease;
+            self.timers.set(Timer::Lease(id, to), lease.expires);
+        }
+        let epoch = s.epoch;
+        let tasks = runs.iter().map(|r| r.count).sum();
+        self.counters.granted += u64::from(tasks);
+        self.event(Event::Granted { job: id, to, tasks });
+        Some((epoch, grant, runs))
+    }
+
+    /// A worker says what it holds; the steward's table follows it.
+    pub(super) fn steward_beat(&mut self, w: NodeId, jb: JobBeat) -> JobBeatAck {
+        let (me, now, lease_time) = (self.id, self.now, self.cfg.timing.lease);
+        let nobody =
+            |steward, epoch, state, revoked| JobBeatAck { job: jb.job, steward, epoch, given_upto: 0, revoked, state };
+        let all = || jb.held.iter().map(LeaseRun::range).collect::<Vec<_>>();
+        if self.tombstones.contains_key(&jb.job) {
+            return nobody(me, jb.epoch, JobState::Deleted, all());
+        }
+        let Some(job) = self.jobs.get_mut(&jb.job) else {
+            return nobody(w, 0, JobState::Active, Vec::new());
+        };
+        let state = job.state;
+        if job.steward.as_ref().is_some_and(|s| s.epoch < jb.epoch) {
+            // Somebody else took over in a later epoch; this node learns who from a summary.
+            self.superseded(jb.job, jb.epoch);
+        }
+        let Some(job) = self.jobs.get_mut(&jb.job) else { return nobody(w, 0, state, Vec::new()) };
+        let Some(s) = job.steward.as_mut() else {
+            return nobody(job.steward_id, job.epoch, state, Vec::new());
+        };
+        let fold = &job.fold;
+        if !s.workers.contains_key(&w) && s.workers.len() >= limits::MAX_PEERS {
+            return nobody(me, s.epoch, state, Vec::new());
+        }
+        let total = fold.total();
+        let valid = |r: &LeaseRun| r.count > 0 && r.range().hi <= total;
+        let mut lease = s.workers.remove(&w).unwrap_or_default();
+        lease.expires = now + lease_time;
+        for g in jb.given.iter().filter(|g| valid(&g.run)) {
+            if g.seq > lease.given_seen {
+                lease.given_seen = g.seq;
+                for (r, holder) in s.parts_of(g.run.range()) {
+                    if holder.is_some_and(|(n, _)| n == w) && g.to != w {
+                        s.leased.insert(r, (g.to, Tag { attempt: g.run.attempt, hops: g.run.hops }));
+                        let thief = s.workers.entry(g.to).or_default();
+                        thief.incoming.push((r, now + lease_time));
+                        thief.expires = thief.expires.max(now + lease_time);
+                        self.timers.set(Timer::Lease(jb.job, g.to), thief.expires);
+                    }
+                }
+            }
+        }
+        if jb.epoch == s.epoch {
+            lease.pending.retain(|grant, _| *grant > jb.seen_grant);
+        }
+        lease.pending.retain(|_, (_, until)| *until > now);
+        let mut revoked = Vec::new();
+        let mut listed = RangeSet::default();
+        for run in jb.held.iter().filter(|r| valid(r)) {
+            listed.insert(run.range());
+            let tag = Tag { attempt: run.attempt, hops: run.hops };
+            for (r, holder) in s.parts_of(run.range()) {
+                match holder {
+                    Some((n, _)) if n == w => s.leased.insert(r, (w, tag)),
+                    // A thief that lists its loot before its victim reported it.
+                    Some((_, old)) if old.attempt == tag.attempt && tag.hops > old.hops => s.leased.insert(r, (w, tag)),
+                    Some(_) => revoked.push(r),
+                    None => {
+                        let mut back: RangeSet = s.pool.overlapping(r).collect();
+                        for failed in fold.failed_at(r, tag.attempt) {
+                            back.remove(failed);
+                            revoked.push(failed);
+                        }
+                        for free in back.iter() {
+                            s.pool.remove(free);
+                            s.leased.insert(free, (w, tag));
+                        }
+                        revoked.extend(fold.done().overlapping(r));
+                    }
+                }
+            }
+        }
+        for r in listed.iter() {
+            lease.incoming.retain(|(i, _)| i.intersect(r).is_empty());
+        }
+        lease.incoming.retain(|(_, until)| *until > now);
+        for (range, _) in s.held_by(w) {
+            for gap in listed.gaps(range) {
+                let mut missing = RangeSet::from_range(gap);
+                lease.pending.values().flat_map(|(rs, _)| rs).for_each(|r| missing.remove(*r));
+                lease.incoming.iter().for_each(|(r, _)| missing.remove(*r));
+                for r in missing.iter().collect::<Vec<_>>() {
+                    s.leased.remove(r);
+                    s.repool(fold, r);
+                }
+            }
+        }
+        lease.running = jb.running.iter().copied().filter(|r| r.hi <= total).collect();
+        let given_upto = lease.given_seen;
+        let expires = lease.expires;
+        s.workers.insert(w, lease);
+        let epoch = s.epoch;
+        if state != JobState::Active {
+            revoked = all();
+        }
+        revoked.truncate(4096);
+        self.timers.set(Timer::Lease(jb.job, w), expires);
+        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, state }
+    }
+
+    fn superseded(&mut self, id: JobId, epoch: u32) {
+        self.step_down(id);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.epoch = epoch;
+            let me = self.id;
+            // The place in R is in the epoch's lowest three bits.
+            if let Some(who) = job.replicas.get((epoch % 8) as usize).copied().filter(|n| *n != me) {
+                job.steward_id = who;
+            }
+        }
+    }
+
+    pub(super) fn on_lease_timer(&mut self, id: JobId, w: NodeId) {
+        if self.planted(Mutant::NoLeaseExpiry) {
+            return;
+        }
+        let now = self.now;
+        let Some(s) = self.jobs.get(&id).and_then(|j| j.steward.as_ref()) else { return };
+        match s.workers.get(&w).map(|l| l.expires) {
+            Some(at) if at > now => self.timers.set(Timer::Lease(id, w), at),
+            Some(_) => self.reclaim(id, w),
+            None => {}
+        }
+    }
+
+    /// Takes back everything that `w` holds of a job: its lease ended, or its process did.
+    pub(super) fn reclaim(&mut self, id: JobId, w: NodeId) {
+        let charge_all = self.planted(Mutant::BudgetChargesQueued);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(s) = job.steward.as_mut() else { return };
+        let Some(lease) = s.workers.remove(&w) else { return };
+        self.timers.cancel(Timer::Lease(id, w));
+        let held = s.held_by(w);
+        let mut lost = Vec::new();
+        let mut all = 0u64;
+        for (r, tag) in &held {
+            s.leased.remove(*r);
+            all += u64::from(r.len());
+            let executing: Vec<Range> = if charge_all { vec![*r] } else { lease.running.overlapping(*r).collect() };
+            for e in executing {
+                lost.extend(job.fold.done().gaps(e).into_iter().flat_map(|g| g.lo..g.hi).map(|i| (i, tag.attempt)));
+            }
+            s.repool(&job.fold, *r);
+        }
+        if held.is_empty() {
+            return;
+        }
+        self.counters.reclaimed += all;
+        let executing = lost.len() as u32;
+        self.event(Event::Reclaimed { job: id, from: w, queued: all as u32 - executing.min(all as u32), executing });
+        for chunk in lost.chunks(4096) {
+            self.make_fact(id, FactBody::Lost(chunk.to_vec()), Made::Here);
+        }
+        self.timers.set(Timer::Announce(id), self.now);
+    }
+
+    /// A node goes down in an orderly way: what it has not started comes back by its own heartbeats, nothing is charged.
+    pub(super) fn peer_drains(&mut self, _p: NodeId) {}
+
+    /// The fold changed: what is done leaves the tables, what failed and may be tried again comes back.
+    pub(super) fn steward_after_facts(&mut self, id: JobId, touched: &[(Range, u32)], ready: bool) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(s) = job.steward.as_mut() else { return };
+        let mut again = false;
+        for (range, attempt) in touched {
+            for done in job.fold.done().overlapping(*range) {
+                s.pool.remove(done);
+                s.leased.remove(done);
+            }
+            for open in job.fold.done().gaps(*range) {
+                // A failure that may be retried: the lease of that attempt is used up.
+                for (r, holder) in s.parts_of(open) {
+                    if holder.is_some_and(|(_, tag)| tag.attempt <= *attempt) {
+                        s.leased.remove(r);
+                    }
+                }
+                s.repool(&job.fold, open);
+                again = true;
+            }
+        }
+        if ready && job.manifest.spec.groups.iter().any(|g| !g.needs.is_empty()) {
+            s.repool(&job.fold, Range::new(0, job.fold.total()));
+            again = true;
+        }
+        if again {
+            self.timers.sooner(Timer::Announce(id), self.now + filch_types::time::Span::millis(20));
+        }
+    }
+
+    /// Tasks that took down too many nodes fail for good (P14).
+    pub(super) fn enforce_budget(&mut self, id: JobId, tasks: &[(u32, u32)]) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.steward.is_none() {
+            return;
+        }
+        let mut over: Vec<u32> =
+            tasks.iter().map(|(i, _)| *i).filter(|i| job.fold.over_budget(*i) && !job.fold.is_done(*i)).collect();
+        over.sort_unstable();
+        over.dedup();
+        for chunk in over.chunks(limits::MAX_PACK_RUNS) {
+            let runs = chunk
+                .iter()
+                .map(|i| {
+                    let attempt = tasks.iter().filter(|(t, _)| t == i).map(|(_, a)| *a).max().unwrap_or(0);
+                    ResultRun::one(*i, attempt, 0, Outcome::Failed(Cause::NodeLost, TaskOutput::default()))
+                })
+                .collect();
+            self.make_fact(id, FactBody::Pack(runs), Made::Pack);
+        }
+    }
+
+    pub(super) fn summary(&self, id: JobId) -> Option<Summary> {
+        let job = self.jobs.get(&id)?;
+        let s = job.steward.as_ref();
+        let mut name = job.manifest.spec.name.clone();
+        name.truncate(name.floor_char_boundary(64));
+        let mut needs = job.needs.clone();
+        needs.truncate(8);
+        Some(Summary {
+            job: id,
+            owner: job.manifest.owner,
+            name,
+            replicas: job.replicas.clone(),
+            steward: job.steward_id,
+            epoch: job.epoch,
+            seq: s.map_or(0, |s| s.seq),
+            priority: job.manifest.spec.priority,
+            needs,
+            total: job.fold.total(),
+            succeeded: job.fold.succeeded() as u32,
+            failed: job.fold.failed() as u32,
+            leased: s.map_or(0, |s| s.leased.len() as u32),
+            grantable: s.filter(|s| s.granting).map_or(0, |s| s.pool.len() as u32),
+            state: job.state,
+            created_ms: job.manifest.created_ms,
+        })
+    }
+
+    /// Tells the cluster where a job stands; directly, too, to some who hold nothing: gossip is only a hint.
+    pub(super) fn on_announce_timer(&mut self, id: JobId) {
+        let me = self.id;
+        let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
+        s.seq += 1;
+        let busy: Vec<NodeId> = s.workers.keys().copied().collect();
+        let Some(summary) = self.summary(id) else { return };
+        let active = summary.state == JobState::Active;
+        if active {
+            self.timers.set(Timer::Announce(id), self.now + self.cfg.timing.announce);
+        }
+        let mut told = if active { self.usable_peers() } else { busy.clone() };
+        told.retain(|p| *p != me && (!active || !busy.contains(p)));
+        let start = self.below(told.len());
+        told.rotate_left(start);
+        told.truncate(8);
+        for p in told {
+            self.emit(Output::Send(p, Message::Announce(vec![summary.clone()])));
+        }
+        self.emit(Output::Publish(summary));
+    }
+
+    /// Jobs of this steward, to a member that just came.
+    pub(super) fn announce_to(&mut self, p: NodeId) {
+        let Some(peer) = self.peers.get_mut(&p) else { return };
+        if std::mem::replace(&mut peer.announced, true) {
+            return;
+        }
+        let stewarded = |j: &&Job| j.steward.is_some() && j.state == JobState::Active;
+        let ids: Vec<JobId> =
+            self.live.iter().filter_map(|id| self.jobs.get(id)).filter(stewarded).map(|j| j.id).collect();
+        let list: Vec<Summary> = ids.into_iter().take(128).filter_map(|id| self.summary(id)).collect();
+        for chunk in list.chunks(64) {
+            self.emit(Output::Send(p, Message::Announce(chunk.to_vec())));
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What becomes of launched tasks: results gather in packs, packs go to the replicas (P5, P13).
+
+use filch_types::fact::FactBody;
+use filch_types::ranges::Range;
+use filch_types::time::Span;
+use filch_types::{JobId, ResultRun, limits};
+
+use super::{Made, Node, Timer};
+use crate::io::{Event, LaunchId};
+
+/// Bytes that a run takes in a pack, about.
+fn weight(run: &ResultRun) -> usize {
+    let out = run.outcome.output();
+    64 + out.inline_len() + out.blobs().count() * 48
+}
+
+impl Node {
+    pub(super) fn on_finished(&mut self, launch: LaunchId, runs: Vec<ResultRun>) {
+        let Some(l) = self.launches.get_mut(&launch) else { return };
+        let (id, tag) = (l.job, l.tag);
+        let mut full = false;
+        for run in runs {
+            let Some(l) = self.launches.get_mut(&launch) else { break };
+            // An executor that reports tasks out of order or of another launch is wrong: what it says is not taken.
+            if run.lo != l.left.lo || run.range().hi > l.left.hi || run.attempt != tag.attempt || !run.is_valid() {
+                break;
+            }
+            l.left.lo = run.range().hi;
+            self.counters.finished += u64::from(run.count);
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            let w = &mut job.work;
+            let ns = run.wall_us.saturating_mul(1000) / u64::from(run.count);
+            w.task_ns = Some(match w.task_ns {
+                None => ns.max(1),
+                // A long run of short tasks says more than one task.
+                Some(old) => ((old.saturating_mul(3) + ns) / 4).max(1),
+            });
+            w.running.remove(run.range());
+            w.unacked.insert(run.range(), tag);
+            match w.pack.last_mut() {
+                Some(last) if last.continues(&run) => {
+                    last.count += run.count;
+                    last.wall_us += run.wall_us;
+                }
+                _ => {
+                    w.pack_bytes += weight(&run);
+                    w.pack.push(run);
+                }
+            }
+            full = w.pack.len() >= limits::MAX_PACK_RUNS || w.pack_bytes >= limits::PACK_BYTES;
+            if full {
+                self.flush_pack(id);
+            }
+        }
+        self.close_launch(launch);
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.work.pack.is_empty() || full {
+            return;
+        }
+        let dry = job.work.queue.is_empty() && job.work.running.is_empty();
+        if dry {
+            return self.flush_pack(id);
+        }
+        let t = &self.cfg.timing;
+        let wait = if job.manifest.spec.attended { t.pack_flush_attended } else { t.pack_flush };
+        self.timers.ensure(Timer::Pack(id), self.now + wait);
+    }
+
+    pub(super) fn on_bounced(&mut self, launch: LaunchId, tasks: Range, why: String) {
+        let Some(l) = self.launches.get_mut(&launch) else { return };
+        let id = l.job;
+        let back = tasks.intersect(l.left);
+        l.left.lo = l.left.lo.max(back.hi);
+        if let Some(job) = self.jobs.get_mut(&id) {
+            // Dropped from what is held, so that the steward gives it to somebody; this node waits before it asks again.
+            job.work.running.remove(back);
+            job.work.backoff = (job.work.backoff * 2).clamp(Span::millis(500).0, Span::secs(10).0);
+            job.work.next_ask = self.now + Span(job.work.backoff);
+            let at = job.work.next_ask;
+            self.timers.sooner(Timer::Seek, at);
+        }
+        self.close_launch(launch);
+        self.event(Event::Bounced { job: id, tasks: back, why });
+        if self.jobs.get(&id).is_some_and(|j| j.work.queue.is_empty() && j.work.running.is_empty()) {
+            self.flush_pack(id);
+        }
+        self.report(id);
+    }
+
+    /// Ends a launch all of whose tasks were reported.
+    fn close_launch(&mut self, launch: LaunchId) {
+        let Some(l) = self.launches.get(&launch) else { return };
+        if !l.left.is_empty() {
+            return;
+        }
+        let (id, slot) = (l.job, usize::from(l.slot));
+        self.launches.remove(&launch);
+        if let Some(n) = self.slots.get_mut(slot) {
+            *n = n.saturating_sub(1);
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.work.launches.remove(&launch);
+        }
+        if self.draining {
+            self.flush_pack(id);
+            self.check_drained();
+        }
+    }
+
+    /// Signs what has gathered and sends it on its way.
+    pub(super) fn flush_pack(&mut self, id: JobId) {
+        self.timers.cancel(Timer::Pack(id));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let mut runs = std::mem::take(&mut job.work.pack);
+        job.work.pack_bytes = 0;
+        if runs.is_empty() || job.fold.cancelled() || job.fold.deleted() {
+            return;
+        }
+        runs.sort_by_key(|r| r.lo);
+        // Two attempts at one task cannot share a pack: its runs are disjoint.
+        let mut later = Vec::new();
+        let mut hi = 0;
+        runs.retain(|r| {
+            let fits = r.lo >= hi;
+            if fits {
+                hi = r.range().hi;
+            } else {
+                later.push(r.clone());
+            }
+            fits
+        });
+        let mut merged: Vec<ResultRun> = Vec::with_capacity(runs.len());
+        for run in runs {
+            match merged.last_mut() {
+                Some(last) if last.continues(&run) => {
+                    last.count += run.count;
+                    last.wall_us += run.wall_us;
+                }
+                _ => merged.push(run),
+            }
+        }
+        job.work.pack = later;
+        self.counters.packs += 1;
+        self.make_fact(id, FactBody::Pack(merged), Made::Pack);
+        if self.jobs.get(&id).is_some_and(|j| !j.work.pack.is_empty()) {
+            self.timers.set(Timer::Pack(id), self.now);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Read-only views: API, metrics, oracles.
+
+use filch_types::ranges::Range;
+use filch_types::wire::JobState;
+use filch_types::{FactId, JobId, NodeId, StoreId};
+
+use super::Node;
+use super::job::Job;
+use crate::view::{Counters, Counts, JobView, Leases, PeerView, Role, Winner};
+
+impl Node {
+    /// All members known, this node excluded.
+    pub fn peers(&self) -> Vec<PeerView> {
+        let view = |(id, p): (&NodeId, &super::membership::Peer)| {
+            let h = p.hello.as_ref()?;
+            Some(PeerView {
+                id: *id,
+                name: h.name.clone(),
+                store: h.store,
+                machine: h.machine,
+                slots: h.slots,
+                alive: p.alive(),
+                draining: h.draining,
+                queued: p.queued,
+                rtt_us: p.rtt.0,
+            })
+        };
+        self.peers.iter().filter_map(view).collect()
+    }
+
+    fn counts(&self, job: &Job) -> Counts {
+        let total = u64::from(job.fold.total());
+        let mut c = Counts {
+            total,
+            succeeded: job.fold.succeeded(),
+            failed: job.fold.failed(),
+            finals: job.fold.pins().len(),
+            waiting: job.fold.waiting().len(),
+            cancelled: job.fold.skipped().len(),
+            ..Counts::default()
+        };
+        // What a steward elsewhere said is newer than what a helper's or observer's own facts say.
+        if let Some(h) = job.heard.as_ref().filter(|_| job.role != Role::Replica) {
+            c.succeeded = c.succeeded.max(u64::from(h.succeeded));
+            c.failed = c.failed.max(u64::from(h.failed));
+        }
+        let ended = c.succeeded + c.failed + c.cancelled;
+        if matches!(job.state, JobState::Cancelled | JobState::Deleted) {
+            c.waiting = 0;
+            c.cancelled = total.saturating_sub(c.succeeded + c.failed);
+        } else {
+            let open = total.saturating_sub(ended + c.waiting);
+            c.leased = match (&job.steward, &job.heard) {
+                (Some(s), _) => s.leased.len().min(open),
+                (None, Some(h)) => u64::from(h.leased).min(open),
+                (None, None) => job.work.running.len().min(open),
+            };
+            c.queued = open - c.leased;
+        }
+        c
+    }
+
+    fn job_view(&self, job: &Job) -> JobView {
+        let heard = job.heard.as_ref().filter(|_| job.role != Role::Replica);
+        let state = match heard {
+            Some(h) if job.state == JobState::Active && job.role == Role::Hearsay => h.state,
+            _ => job.state,
+        };
+        JobView {
+            job: job.id,
+            manifest: Some(job.manifest.clone()),
+            name: job.manifest.spec.name.clone(),
+            owner: job.manifest.owner,
+            created_ms: job.manifest.created_ms,
+            role: job.role,
+            steward: job.steward_id,
+            replicas: job.replicas.clone(),
+            holders: job.holders.iter().map(|(n, s)| (*n, *s)).collect::<Vec<(NodeId, StoreId)>>(),
+            k: job.manifest.k,
+            state,
+            counts: self.counts(job),
+            running_here: job.work.running.len(),
+        }
+    }
+
+    /// All jobs known, oldest first.
+    pub fn jobs(&self) -> Vec<JobView> {
+        let mut out: Vec<JobView> = self.jobs.values().map(|j| self.job_view(j)).collect();
+        out.extend(self.hearsay.keys().filter_map(|id| self.heard_view(*id)));
+        out.sort_by_key(|j| (j.created_ms, j.job));
+        out
+    }
+
+    fn heard_view(&self, id: JobId) -> Option<JobView> {
+        let s = self.hearsay.get(&id)?;
+        let (total, succeeded, failed) = (u64::from(s.total), u64::from(s.succeeded), u64::from(s.failed));
+        let open = total.saturating_sub(succeeded + failed);
+        let active = s.state == JobState::Active;
+        let leased = u64::from(s.leased).min(open);
+        let counts = Counts {
+            total,
+            succeeded,
+            failed,
+            leased: if active { leased } else { 0 },
+            queued: if active { open - leased } else { 0 },
+            cancelled: if active { 0 } else { open },
+            ..Counts::default()
+        };
+        Some(JobView {
+            job: id,
+            manifest: None,
+            name: s.name.clone(),
+            owner: s.owner,
+            created_ms: s.created_ms,
+            role: Role::Hearsay,
+            steward: s.steward,
+            replicas: s.replicas.clone(),
+            holders: Vec::new(),
+            k: 0,
+            state: s.state,
+            counts,
+            running_here: 0,
+        })
+    }
+
+    /// One job.
+    pub fn job(&self, id: JobId) -> Option<JobView> {
+        self.jobs.get(&id).map(|j| self.job_view(j)).or_else(|| self.heard_view(id))
+    }
+
+    /// Winners of tasks in `range` that are in this store, in order, at most `max` runs.
+    pub fn winners(&self, id: JobId, range: Range, max: usize) -> Vec<Winner> {
+        let Some(job) = self.jobs.get(&id) else { return Vec::new() };
+        let range = range.intersect(Range::new(0, job.fold.total()));
+        let to = |(tasks, best, is_final): (Range, super::fold::Best, bool)| Winner {
+            tasks,
+            pack: best.pack,
+            attempt: best.attempt,
+            success: !best.failed,
+            is_final,
+        };
+        job.fold.winners(range).into_iter().take(max).map(to).collect()
+    }
+
+    /// Ids of all facts of a job that are folded here: for oracles.
+    pub fn facts(&self, id: JobId) -> Vec<FactId> {
+        self.jobs.get(&id).map(|j| j.fold.ids().copied().collect()).unwrap_or_default()
+    }
+
+    /// Hash of the fold of a job: equal fact sets fold to equal bytes (S4).
+    pub fn fingerprint(&self, id: JobId) -> Option<[u8; 32]> {
+        self.jobs.get(&id).map(|j| j.fold.fingerprint())
+    }
+
+    /// Leases that this steward has given, if it is one. For oracles (S13).
+    pub fn leases(&self, id: JobId) -> Option<Leases> {
+        let s = self.jobs.get(&id)?.steward.as_ref()?;
+        let held = s.leased.iter().map(|(r, (n, _))| (r, *n)).collect();
+        Some(Leases { epoch: s.epoch, granting: s.granting, held })
+    }
+
+    /// Sizes of all tables, by name: for metrics and the oracle that everything has a bound (S10).
+    pub fn table_sizes(&self) -> Vec<(&'static str, usize)> {
+        vec![
+            ("peers", self.peers.len()),
+            ("jobs", self.jobs.len()),
+            ("hearsay", self.hearsay.len()),
+            ("tombstones", self.tombstones.len()),
+            ("requests", self.pending.len()),
+            ("commits", self.commits.len()),
+            ("fetches", self.fetches.len()),
+            ("launches", self.launches.len()),
+            ("outbox", self.jobs.values().map(|j| j.outbox.len()).sum()),
+            ("queued runs", self.jobs.values().map(|j| j.work.held_runs()).sum()),
+        ]
+    }
+
+    /// Counters since start.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+}
