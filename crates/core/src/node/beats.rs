@@ -77,10 +77,12 @@ impl Node {
         }
         let t = self.cfg.timing.clone();
         let interest = shared || !beat.jobs.is_empty() || !beat.digests.is_empty();
-        if !interest && self.now.since(last_heard) < t.idle_beat {
-            return self.timers.set(Timer::Beat(p), last_heard + t.idle_beat);
+        // One of the two probes, the other one only if it hears nothing.
+        let idle = if self.id < p { t.idle_beat } else { filch_types::time::Span(t.idle_beat.0 * 3 / 2) };
+        if !interest && self.now.since(last_heard) < idle {
+            return self.timers.set(Timer::Beat(p), last_heard + idle);
         }
-        self.timers.set(Timer::Beat(p), self.now + if interest { t.beat } else { t.idle_beat });
+        self.timers.set(Timer::Beat(p), self.now + if interest { t.beat } else { idle });
         if in_flight {
             return;
         }
