@@ -1,0 +1,146 @@
+//! A node's ledger on disk: group commit, crash images, full and slow disks, older images.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use filch_core::Ticket;
+use filch_types::manifest::SignedManifest;
+use filch_types::record::Record;
+use filch_types::{BlobId, FactId, JobId, SignedFact};
+
+use crate::rng::Dice;
+
+/// What a disk holds about one job.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// The manifest.
+    pub manifest: Option<Arc<SignedManifest>>,
+    /// `Record::Held` was committed.
+    pub held: bool,
+    /// Facts.
+    pub facts: BTreeMap<FactId, Arc<SignedFact>>,
+    /// Own packs not yet acked.
+    pub outbox: BTreeSet<FactId>,
+    /// Highest round as steward.
+    pub round: u32,
+    /// The delete fact, once the rest is gone.
+    pub tombstone: Option<Arc<SignedFact>>,
+}
+
+/// Everything durable in a ledger, as `filch-ledger` promises to replay it.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    /// By job.
+    pub jobs: BTreeMap<JobId, Kept>,
+}
+
+impl Image {
+    /// What a committed record does.
+    pub fn apply(&mut self, record: &Record) {
+        if let Record::Drop(job) = record {
+            self.jobs.remove(job);
+            return;
+        }
+        let kept = self.jobs.entry(record.job()).or_default();
+        match record {
+            Record::Manifest(_, m) => kept.manifest = Some(Arc::new(m.clone())),
+            Record::Held(_) => kept.held = true,
+            Record::Fact(_, id, f) => {
+                kept.facts.entry(*id).or_insert_with(|| Arc::new(f.clone()));
+            }
+            Record::Outbox(_, id) => {
+                kept.outbox.insert(*id);
+            }
+            Record::OutboxDone(_, id) => {
+                kept.outbox.remove(id);
+            }
+            Record::Round(_, round) => kept.round = kept.round.max(*round),
+            Record::Forget(_, f) => *kept = Kept { tombstone: Some(Arc::new(f.clone())), ..Kept::default() },
+            Record::Drop(_) => {}
+        }
+    }
+    /// What a restart replays: a job's manifest first, the rest in any order.
+    pub fn replay(&self, dice: &mut Dice) -> Vec<Record> {
+        let mut out = Vec::new();
+        for (&job, kept) in &self.jobs {
+            if let Some(m) = &kept.manifest {
+                out.push(Record::Manifest(job, (**m).clone()));
+            }
+            let from = out.len();
+            if kept.held {
+                out.push(Record::Held(job));
+            }
+            out.extend(kept.facts.iter().map(|(id, f)| Record::Fact(job, *id, (**f).clone())));
+            out.extend(kept.outbox.iter().map(|id| Record::Outbox(job, *id)));
+            if kept.round > 0 {
+                out.push(Record::Round(job, kept.round));
+            }
+            out.extend(kept.tombstone.iter().map(|f| Record::Forget(job, (**f).clone())));
+            dice.shuffle(&mut out[from..]);
+        }
+        out
+    }
+    /// Whether this fact of the job is here.
+    pub fn has_fact(&self, job: JobId, id: &FactId) -> bool {
+        self.jobs.get(&job).is_some_and(|k| k.facts.contains_key(id))
+    }
+}
+
+/// A group of records on its way.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// Its name.
+    pub ticket: Ticket,
+    /// Blobs to sync first.
+    pub blobs: Vec<BlobId>,
+    /// What it says.
+    pub records: Vec<Record>,
+}
+
+/// The disk of one node.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// What is durable.
+    pub image: Image,
+    /// The group that is being written now.
+    pub writing: Vec<Pending>,
+    /// What comes after it.
+    pub waiting: VecDeque<Pending>,
+    /// Older images to which a restart may roll back, oldest first.
+    pub older: VecDeque<Image>,
+    /// While positive, commits fail for lack of room.
+    pub full: u32,
+    /// Latency is multiplied by this; 0 counts as 1.
+    pub slow: u32,
+}
+
+/// Older images kept at most.
+const OLDER: usize = 4;
+
+impl Disk {
+    /// Moves what waits into the group to be written; false if nothing waits or a group is under way.
+    pub fn begin(&mut self, most: usize) -> bool {
+        if !self.writing.is_empty() || self.waiting.is_empty() {
+            return false;
+        }
+        let n = self.waiting.len().min(most.max(1));
+        self.writing.extend(self.waiting.drain(..n));
+        true
+    }
+    /// The power goes: of what was not acked, `survives` says for each group, in order, whether it was kept.
+    pub fn crash(&mut self, mut survives: impl FnMut(usize) -> bool) -> Vec<Pending> {
+        let open = self.writing.drain(..).chain(self.waiting.drain(..));
+        let kept: Vec<Pending> = open.enumerate().filter(|(n, _)| survives(*n)).map(|(_, p)| p).collect();
+        for p in &kept {
+            p.records.iter().for_each(|r| self.image.apply(r));
+        }
+        kept
+    }
+    /// Remembers the present image for a later roll-back.
+    pub fn remember(&mut self) {
+        if self.older.len() >= OLDER {
+            self.older.pop_front();
+        }
+        self.older.push_back(self.image.clone());
+    }
+}

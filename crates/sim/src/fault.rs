@@ -1,0 +1,192 @@
+//! Faults: what can be done to a cluster, each with its own parameters, so that a run can be repeated without one of them.
+
+/// What a disk looks like when its node comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskAfter {
+    /// As the crash left it.
+    Kept,
+    /// Empty, with a new store id.
+    Wiped,
+    /// An older image of itself, under the same store id.
+    RolledBack,
+}
+
+/// One fault. Nodes are numbered from 0; times are microseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `kill -9`, or the power goes: then nobody hears of it until time limits pass.
+    Crash {
+        /// Who.
+        node: usize,
+        /// Time until it starts again.
+        down_us: u64,
+        /// With which disk.
+        disk: DiskAfter,
+        /// The machine went, not only the process.
+        power: bool,
+    },
+    /// SIGSTOP: no input for a while, then all at once. With `suspend` its tasks stop too (a closed lid).
+    Pause {
+        /// Who.
+        node: usize,
+        /// For how long.
+        for_us: u64,
+        /// Its tasks stop too.
+        suspend: bool,
+    },
+    /// Nothing passes between these nodes and the rest; one way only, if so: from them to the rest.
+    Cut {
+        /// One side.
+        side: Vec<usize>,
+        /// Only from the side to the rest.
+        one_way: bool,
+        /// For how long.
+        for_us: u64,
+    },
+    /// Messages between two nodes take so much longer.
+    Clog {
+        /// One.
+        a: usize,
+        /// The other.
+        b: usize,
+        /// More latency, one way.
+        extra_us: u64,
+        /// For how long.
+        for_us: u64,
+    },
+    /// The link layer drops this share of all messages, in millionths.
+    Loss {
+        /// Share.
+        ppm: u32,
+        /// For how long.
+        for_us: u64,
+    },
+    /// Commits and blobs are refused for lack of room.
+    DiskFull {
+        /// Who.
+        node: usize,
+        /// For how long.
+        for_us: u64,
+    },
+    /// Commits take so many times as long.
+    DiskSlow {
+        /// Who.
+        node: usize,
+        /// Times.
+        factor: u32,
+        /// For how long.
+        for_us: u64,
+    },
+    /// An input blob of some job is damaged.
+    BitRot {
+        /// Where.
+        node: usize,
+    },
+    /// The node's clock jumps ahead.
+    ClockJump {
+        /// Whose.
+        node: usize,
+        /// By how much.
+        by_us: u64,
+    },
+    /// An orderly end, and a start later if `back_us` says so.
+    Drain {
+        /// Who.
+        node: usize,
+        /// Time from its end to its next start.
+        back_us: Option<u64>,
+    },
+    /// The executor cannot start anything.
+    Sick {
+        /// Where.
+        node: usize,
+        /// For how long.
+        for_us: u64,
+    },
+    /// The node goes and stays away, its disk with it.
+    Leave {
+        /// Who.
+        node: usize,
+    },
+}
+
+/// Classes of faults, to leave whole classes out of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Class {
+    Crash,
+    Wipe,
+    RollBack,
+    Pause,
+    Cut,
+    Clog,
+    Loss,
+    Disk,
+    BitRot,
+    Clock,
+    Drain,
+    Sick,
+    Leave,
+}
+
+/// All of them.
+pub const CLASSES: [Class; 13] = [
+    Class::Crash,
+    Class::Wipe,
+    Class::RollBack,
+    Class::Pause,
+    Class::Cut,
+    Class::Clog,
+    Class::Loss,
+    Class::Disk,
+    Class::BitRot,
+    Class::Clock,
+    Class::Drain,
+    Class::Sick,
+    Class::Leave,
+];
+
+impl Fault {
+    /// Its class.
+    pub fn class(&self) -> Class {
+        match self {
+            Fault::Crash { disk: DiskAfter::Kept, .. } => Class::Crash,
+            Fault::Crash { disk: DiskAfter::Wiped, .. } => Class::Wipe,
+            Fault::Crash { disk: DiskAfter::RolledBack, .. } => Class::RollBack,
+            Fault::Pause { .. } => Class::Pause,
+            Fault::Cut { .. } => Class::Cut,
+            Fault::Clog { .. } => Class::Clog,
+            Fault::Loss { .. } => Class::Loss,
+            Fault::DiskFull { .. } | Fault::DiskSlow { .. } => Class::Disk,
+            Fault::BitRot { .. } => Class::BitRot,
+            Fault::ClockJump { .. } => Class::Clock,
+            Fault::Drain { .. } => Class::Drain,
+            Fault::Sick { .. } => Class::Sick,
+            Fault::Leave { .. } => Class::Leave,
+        }
+    }
+    /// The node that it is about, if it is about one.
+    pub fn node(&self) -> Option<usize> {
+        match self {
+            Fault::Crash { node, .. }
+            | Fault::Pause { node, .. }
+            | Fault::DiskFull { node, .. }
+            | Fault::DiskSlow { node, .. }
+            | Fault::BitRot { node }
+            | Fault::ClockJump { node, .. }
+            | Fault::Drain { node, .. }
+            | Fault::Sick { node, .. }
+            | Fault::Leave { node } => Some(*node),
+            Fault::Cut { .. } | Fault::Clog { .. } | Fault::Loss { .. } => None,
+        }
+    }
+}
+
+/// A fault and its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// Microseconds from the start.
+    pub at: u64,
+    /// What.
+    pub fault: Fault,
+}

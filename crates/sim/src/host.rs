@@ -1,0 +1,146 @@
+//! One simulated machine: a real core node, its clock, disk, blobs, slots and the ends of its connections.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use filch_core::{Input, Launch, LaunchId, Node};
+use filch_types::{JobId, MachineId, NodeId, ResultRun, StoreId};
+
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::options::NodeOptions;
+use crate::shelf::Shelf;
+
+/// Why a node gets no input for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// Its tasks stand still too.
+    pub suspend: bool,
+}
+
+/// A task that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    /// Which.
+    pub index: u32,
+    /// Whether it will fail.
+    pub fails: bool,
+}
+
+/// A launch in a slot.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// What the core said.
+    pub launch: Launch,
+    /// The next task that has not started.
+    pub next: u32,
+    /// The one that runs.
+    pub running: Option<Running>,
+    /// Results not yet reported.
+    pub done: Vec<ResultRun>,
+    /// When results were last reported.
+    pub reported: u64,
+    /// Names the step that the slot waits for; older ones are void.
+    pub step: u64,
+    /// It was told to stop.
+    pub stopping: bool,
+}
+
+/// One slot: the launch that runs and those that wait behind it.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    /// Runs.
+    pub now: Option<Batch>,
+    /// Wait.
+    pub queue: VecDeque<Launch>,
+}
+
+/// What a fetch is for.
+#[derive(Clone, Debug)]
+pub enum FetchFor {
+    /// `Output::FetchClosure`.
+    Closure(JobId),
+    /// `Output::FetchBlobs`.
+    Blobs(filch_core::FetchId),
+    /// Inputs of a launch in this slot.
+    Launch(u16, LaunchId),
+}
+
+/// Blobs on their way here.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Why.
+    pub what: FetchFor,
+    /// For which job.
+    pub job: JobId,
+    /// All that was asked for.
+    pub all: Vec<filch_types::BlobId>,
+    /// What is still missing.
+    pub missing: Vec<(filch_types::BlobId, u64)>,
+    /// Who may have it.
+    pub from: Vec<NodeId>,
+    /// Under way: from whom, and which of `missing`.
+    pub step: Option<(usize, Vec<(filch_types::BlobId, u64)>)>,
+    /// Steps taken; a fetch that goes nowhere ends.
+    pub steps: u32,
+}
+
+/// One machine.
+pub struct Host {
+    /// Who.
+    pub id: NodeId,
+    /// As drawn.
+    pub options: NodeOptions,
+    /// Its machine.
+    pub machine: MachineId,
+    /// Its present store.
+    pub store: StoreId,
+    /// Starts on this store.
+    pub boot: u64,
+    /// Starts in all: events of an older life are void.
+    pub life: u32,
+    /// The core, while it is up.
+    pub node: Option<Node>,
+    /// It gets no input.
+    pub paused: Option<Paused>,
+    /// What waits for the end of the pause.
+    pub backlog: VecDeque<Input>,
+    /// It left for good.
+    pub frozen: bool,
+    /// The core said that it is drained.
+    pub drained: bool,
+    /// Its clock.
+    pub clock: Clock,
+    /// World time of the earliest timer event in the queue.
+    pub armed: Option<u64>,
+    /// Timer events without any progress of the clock.
+    pub spins: u32,
+    /// Its ledger.
+    pub disk: Disk,
+    /// Its blobs.
+    pub shelf: Shelf,
+    /// Its slots.
+    pub slots: Vec<Slot>,
+    /// While positive, nothing can be started.
+    pub sick: u32,
+    /// Fetches under way, by a number of their own.
+    pub fetches: BTreeMap<u64, Fetch>,
+    /// Connections that are up at this end, by peer.
+    pub ends: BTreeMap<usize, BTreeSet<u64>>,
+    /// Jobs whose bytes rotted and that nobody has noticed yet.
+    pub rotten: BTreeSet<JobId>,
+}
+
+impl Host {
+    /// Whether the core runs (paused or not).
+    pub fn is_up(&self) -> bool {
+        self.node.is_some()
+    }
+    /// Whether tasks stand still.
+    pub fn suspended(&self) -> bool {
+        self.paused.is_some_and(|p| p.suspend)
+    }
+    /// Launches in its slots, running or waiting.
+    pub fn launches(&self) -> usize {
+        self.slots.iter().map(|s| s.queue.len() + usize::from(s.now.is_some())).sum()
+    }
+}

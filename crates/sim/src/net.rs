@@ -1,0 +1,383 @@
+//! Connections, messages, requests and gossip between nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use filch_core::{Input, ReqId, Token};
+use filch_types::wire::{Message, Request, Response, Summary};
+use filch_types::{FactId, JobId, NodeId, SignedFact, codec, limits};
+
+use crate::oracle::Seen;
+use crate::world::{Ev, World};
+
+/// What travels over a connection.
+#[derive(Clone, Debug)]
+pub(crate) enum Packet {
+    Message(Message),
+    Request { call: u64, body: Request },
+    Response { call: u64, body: Response },
+}
+
+/// One connection between two processes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conn {
+    pub a: usize,
+    pub b: usize,
+    pub a_life: u32,
+    pub b_life: u32,
+}
+
+/// A request that has no answer yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    pub from: usize,
+    pub life: u32,
+    pub req: ReqId,
+    pub conn: u64,
+}
+
+/// State of all links.
+#[derive(Default)]
+pub(crate) struct Net {
+    pub conns: BTreeMap<u64, Conn>,
+    pub calls: BTreeMap<u64, Call>,
+    /// Token -> (call, responder, its life).
+    pub tokens: BTreeMap<u64, (u64, usize, u32)>,
+    /// Directions that are cut, and how often.
+    pub cuts: BTreeMap<(usize, usize), u32>,
+    /// More latency per direction.
+    pub clogs: BTreeMap<(usize, usize), u64>,
+    /// Loss of the day.
+    pub loss_ppm: u32,
+    /// What waits behind a cut, as a transport's buffers do.
+    pub parked: BTreeMap<(usize, usize), Vec<(u64, Box<Packet>)>>,
+    /// Dials on their way.
+    pub dialing: BTreeSet<(usize, usize)>,
+    /// Latest arrival per connection and direction, if links keep order.
+    pub order: BTreeMap<(u64, usize), u64>,
+}
+
+/// The transport's own limit of a request.
+const CALL_LIMIT_US: u64 = 10_000_000;
+/// Packets that wait behind one cut direction.
+const MAX_PARKED: usize = 2_000;
+/// Every so many packets is encoded and decoded as on a real wire.
+const WIRE_CHECK: u64 = 16;
+
+impl Net {
+    pub fn blocked(&self, from: usize, to: usize) -> bool {
+        self.cuts.contains_key(&(from, to))
+    }
+}
+
+impl World {
+    /// Plans a dial between two nodes if they should be connected and are not.
+    pub(crate) fn dial_later(&mut self, a: usize, b: usize) {
+        let (a, b) = (a.min(b), a.max(b));
+        let up = |h: usize| self.hosts[h].is_up() && !self.hosts[h].frozen;
+        if a == b || !up(a) || !up(b) || !self.links.reachable(a, b) || self.live_conn(a, b).is_some() {
+            return;
+        }
+        if self.net.dialing.insert((a, b)) {
+            let delay = self.links.dial(a, b);
+            self.after(delay, Ev::Dial { a, b });
+        }
+    }
+
+    /// A connection between the present processes, up at one end at least.
+    fn live_conn(&self, a: usize, b: usize) -> Option<u64> {
+        let live = |id: &&u64| {
+            self.net.conns.get(id).is_some_and(|c| c.a_life == self.hosts[c.a].life && c.b_life == self.hosts[c.b].life)
+        };
+        let at = |x: usize, y: usize| self.hosts[x].ends.get(&y).and_then(|s| s.iter().find(live)).copied();
+        at(a, b).or_else(|| at(b, a))
+    }
+
+    pub(crate) fn dial(&mut self, a: usize, b: usize) {
+        self.net.dialing.remove(&(a, b));
+        let ready = |h: usize| self.hosts[h].is_up() && self.hosts[h].paused.is_none() && !self.hosts[h].frozen;
+        let cut = self.net.blocked(a, b) || self.net.blocked(b, a);
+        // Whoever cannot be reached now is dialled again when the cut heals, the pause ends or the node starts.
+        if !ready(a) || !ready(b) || cut || self.live_conn(a, b).is_some() {
+            return;
+        }
+        let id = self.number();
+        let conn = Conn { a, b, a_life: self.hosts[a].life, b_life: self.hosts[b].life };
+        self.net.conns.insert(id, conn);
+        let skew = self.streams.net.between(0, 1_000);
+        let first = self.streams.net.one_in(2);
+        self.after(0, Ev::ConnUp { conn: id, at_a: first });
+        self.after(skew, Ev::ConnUp { conn: id, at_a: !first });
+    }
+
+    fn end_of(&self, conn: u64, at_a: bool) -> Option<(usize, usize, u32)> {
+        let c = self.net.conns.get(&conn)?;
+        Some(if at_a { (c.a, c.b, c.a_life) } else { (c.b, c.a, c.b_life) })
+    }
+
+    pub(crate) fn conn_up(&mut self, conn: u64, at_a: bool) {
+        let Some((h, peer, life)) = self.end_of(conn, at_a) else { return };
+        if self.hosts[h].life != life || !self.hosts[h].is_up() {
+            return;
+        }
+        let ends = self.hosts[h].ends.entry(peer).or_default();
+        let first = ends.is_empty();
+        ends.insert(conn);
+        if first {
+            let id = self.hosts[peer].id;
+            self.feed(h, Input::PeerUp(id));
+        }
+    }
+
+    pub(crate) fn conn_down(&mut self, conn: u64, at_a: bool) {
+        let Some((h, peer, life)) = self.end_of(conn, at_a) else { return };
+        self.forget_if_dead(conn, at_a);
+        if self.hosts[h].life != life || !self.hosts[h].is_up() {
+            return;
+        }
+        let Some(ends) = self.hosts[h].ends.get_mut(&peer) else { return };
+        if !ends.remove(&conn) {
+            return;
+        }
+        let last = ends.is_empty();
+        if last {
+            self.hosts[h].ends.remove(&peer);
+        }
+        let lost: Vec<u64> =
+            self.net.calls.iter().filter(|(_, c)| c.conn == conn && c.from == h).map(|(id, _)| *id).collect();
+        lost.into_iter().for_each(|call| self.call_failed(call));
+        if last {
+            let id = self.hosts[peer].id;
+            self.feed(h, Input::PeerDown(id));
+        }
+        self.dial_later(h, peer);
+    }
+
+    /// Drops a connection that is up at neither end.
+    fn forget_if_dead(&mut self, conn: u64, going_a: bool) {
+        let Some((other, me, life)) = self.end_of(conn, !going_a) else { return };
+        let there = self.hosts[other].ends.get(&me).is_some_and(|s| s.contains(&conn));
+        if !there || self.hosts[other].life != life {
+            // Kept until both ends had their say; a late packet finds no end and is dropped.
+            let Some((h, peer, _)) = self.end_of(conn, going_a) else { return };
+            if !self.hosts[h].ends.get(&peer).is_some_and(|s| s.contains(&conn)) {
+                self.net.conns.remove(&conn);
+            }
+        }
+    }
+
+    /// Breaks a connection; each end notices after its own delay.
+    pub(crate) fn break_conn(&mut self, conn: u64, a_us: u64, b_us: u64) {
+        self.after(a_us, Ev::ConnDown { conn, at_a: true });
+        self.after(b_us, Ev::ConnDown { conn, at_a: false });
+    }
+
+    /// A process is gone: its peers notice after `notice` each.
+    pub(crate) fn drop_conns(&mut self, h: usize, mut notice: impl FnMut(&mut World) -> u64) {
+        self.hosts[h].ends.clear();
+        let mine: Vec<(u64, bool)> =
+            self.net.conns.iter().filter(|(_, c)| c.a == h || c.b == h).map(|(id, c)| (*id, c.a == h)).collect();
+        for (conn, is_a) in mine {
+            let delay = notice(self);
+            self.after(delay, Ev::ConnDown { conn, at_a: !is_a });
+        }
+        self.net.calls.retain(|_, c| c.from != h);
+    }
+
+    fn pick_conn(&mut self, from: usize, to: usize) -> Option<u64> {
+        let conns: Vec<u64> = self.hosts[from].ends.get(&to)?.iter().copied().collect();
+        // Usually the newest; sometimes one that is already dead at the other end.
+        if conns.len() > 1 && self.streams.net.one_in(4) { self.streams.net.pick(&conns) } else { conns.last().copied() }
+    }
+
+    fn carry(&mut self, conn: u64, from: usize, to: usize, what: Packet) {
+        if self.net.blocked(from, to) {
+            return self.park(conn, from, to, Box::new(what));
+        }
+        let carried = self.links.carry(from, to, self.net.loss_ppm);
+        let clog = self.net.clogs.get(&(from, to)).copied().unwrap_or(0);
+        if let Some(delay) = carried.again
+            && !matches!(what, Packet::Response { .. })
+        {
+            self.after(delay + clog, Ev::Packet { conn, from, to, what: Box::new(what.clone()) });
+        }
+        if let Some(delay) = carried.first {
+            let mut at = self.now + delay + clog;
+            if self.options.in_order {
+                let last = self.net.order.entry((conn, from)).or_default();
+                at = at.max(*last);
+                *last = at;
+            }
+            self.queue.push(at, Ev::Packet { conn, from, to, what: Box::new(what) });
+        }
+    }
+
+    fn park(&mut self, conn: u64, from: usize, to: usize, what: Box<Packet>) {
+        let parked = self.net.parked.entry((from, to)).or_default();
+        if parked.len() < MAX_PARKED {
+            parked.push((conn, what));
+        }
+    }
+
+    pub(crate) fn arrive(&mut self, conn: u64, from: usize, to: usize, what: Box<Packet>) {
+        if self.net.blocked(from, to) {
+            return self.park(conn, from, to, what);
+        }
+        let Some(c) = self.net.conns.get(&conn) else { return };
+        let life = if c.a == to { c.a_life } else { c.b_life };
+        let host = &self.hosts[to];
+        if host.life != life || !host.is_up() || !host.ends.get(&from).is_some_and(|s| s.contains(&conn)) {
+            return;
+        }
+        let sender = self.hosts[from].id;
+        match *what {
+            Packet::Message(m) => self.feed(to, Input::Message(sender, m)),
+            Packet::Request { call, body } => {
+                let token = self.number();
+                self.net.tokens.insert(token, (call, to, life));
+                self.feed(to, Input::Request(sender, Token(token), body));
+            }
+            Packet::Response { call, body } => {
+                if let Some(c) = self.net.calls.remove(&call)
+                    && c.life == self.hosts[to].life
+                {
+                    self.feed(to, Input::Response(c.req, body));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn call_failed(&mut self, call: u64) {
+        if let Some(c) = self.net.calls.remove(&call)
+            && self.hosts[c.from].life == c.life
+        {
+            self.feed(c.from, Input::RequestFailed(c.req));
+        }
+    }
+
+    fn on_the_wire<T>(&mut self, h: usize, what: &T)
+    where
+        T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        if !(self.stats.messages + self.stats.requests).is_multiple_of(WIRE_CHECK) {
+            return;
+        }
+        match codec::encode(what, limits::MAX_FRAME) {
+            Err(e) => self.violate("S10", format!("n{h} sends a frame that no wire takes: {e}")),
+            Ok(bytes) => {
+                if codec::decode::<T>(&bytes, limits::MAX_FRAME).as_ref() != Ok(what) {
+                    self.violate("S10", format!("n{h} sends what does not decode to itself: {what:?}"));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn send(&mut self, h: usize, to: NodeId, message: Message) {
+        self.stats.messages += 1;
+        self.on_the_wire(h, &message);
+        let Some(to) = self.host_of(&to) else { return };
+        if let Some(conn) = self.pick_conn(h, to) {
+            self.carry(conn, h, to, Packet::Message(message));
+        }
+    }
+
+    pub(crate) fn request(&mut self, h: usize, to: NodeId, req: ReqId, body: Request) {
+        self.stats.requests += 1;
+        self.on_the_wire(h, &body);
+        let life = self.hosts[h].life;
+        let conn = self.host_of(&to).and_then(|to| self.pick_conn(h, to).map(|c| (to, c)));
+        let Some((to, conn)) = conn else {
+            let delay = self.streams.net.between(1, 500);
+            return self.after(delay, Ev::RequestFailed { host: h, life, req });
+        };
+        let call = self.number();
+        self.net.calls.insert(call, Call { from: h, life, req, conn });
+        self.after(CALL_LIMIT_US, Ev::CallTimeout { call });
+        self.carry(conn, h, to, Packet::Request { call, body });
+    }
+
+    pub(crate) fn respond(&mut self, h: usize, token: Token, body: Response) {
+        self.on_the_wire(h, &body);
+        let Some((call, host, life)) = self.net.tokens.remove(&token.0) else {
+            return self.violate("L4", format!("n{h} answers a request twice, or one that nobody made: {token:?}"));
+        };
+        if host != h || life != self.hosts[h].life {
+            return self.violate("L4", format!("n{h} answers with a token of another life: {token:?}"));
+        }
+        let Some(c) = self.net.calls.get(&call).copied() else { return };
+        self.seen(&Seen::Answered { host: h, to: c.from, response: &body });
+        if self.hosts[h].ends.get(&c.from).is_some_and(|s| s.contains(&c.conn)) {
+            self.carry(c.conn, h, c.from, Packet::Response { call, body });
+        }
+    }
+
+    /// What the driver does: read the facts from the ledger, skip those that are not there.
+    fn read_facts(&self, h: usize, job: JobId, facts: &[FactId]) -> Vec<SignedFact> {
+        let kept = self.hosts[h].disk.image.jobs.get(&job);
+        facts.iter().filter_map(|id| kept?.facts.get(id)).map(|f| (**f).clone()).collect()
+    }
+
+    pub(crate) fn respond_facts(&mut self, h: usize, token: Token, job: JobId, facts: &[FactId]) {
+        let mut room = limits::FRAME_BUDGET;
+        let mut out = self.read_facts(h, job, facts);
+        let fits = out.iter().take_while(|f| {
+            let len = f.bytes.len() + 80;
+            let ok = len <= room;
+            room = room.saturating_sub(len);
+            ok
+        });
+        out.truncate(fits.count());
+        self.respond(h, token, Response::Facts(out));
+    }
+
+    pub(crate) fn send_facts(&mut self, h: usize, to: NodeId, job: JobId, facts: &[FactId]) {
+        let mut frame = Vec::new();
+        let mut room = limits::FRAME_BUDGET;
+        for fact in self.read_facts(h, job, facts) {
+            let len = fact.bytes.len() + 80;
+            if len > room && !frame.is_empty() {
+                self.send(h, to, Message::Facts(std::mem::take(&mut frame)));
+                room = limits::FRAME_BUDGET;
+            }
+            room = room.saturating_sub(len);
+            frame.push(fact);
+        }
+        if !frame.is_empty() {
+            self.send(h, to, Message::Facts(frame));
+        }
+    }
+
+    pub(crate) fn publish(&mut self, h: usize, summary: &Summary) {
+        self.stats.gossips += 1;
+        if let Err(e) = codec::encode(summary, limits::MAX_SUMMARY) {
+            return self.violate("S10", format!("n{h} gossips a summary that is too long: {e}"));
+        }
+        // The overlay floods whatever is connected.
+        let mut reached = BTreeSet::from([h]);
+        let mut todo = vec![h];
+        while let Some(at) = todo.pop() {
+            let next: Vec<usize> = self.hosts[at].ends.keys().copied().collect();
+            for peer in next {
+                if self.hosts[peer].is_up() && !self.net.blocked(at, peer) && reached.insert(peer) {
+                    todo.push(peer);
+                }
+            }
+        }
+        for peer in reached {
+            if peer != h
+                && let Some(delay) = self.links.gossip(h, peer)
+            {
+                let life = self.hosts[peer].life;
+                self.after(delay, Ev::Gossip { host: peer, life, summary: Box::new(summary.clone()) });
+            }
+        }
+    }
+
+    /// A direction opens again: what the transports still hold arrives, late.
+    pub(crate) fn heal(&mut self, from: usize, to: usize) {
+        for (conn, what) in self.net.parked.remove(&(from, to)).unwrap_or_default() {
+            let delay = self.streams.net.between(1_000, 400_000);
+            self.after(delay, Ev::Packet { conn, from, to, what });
+        }
+        self.dial_later(from, to);
+    }
+}

@@ -1,0 +1,313 @@
+//! Everything that a run is made of. A seed and a profile expand to one value of this; a failing run prints it.
+
+use filch_core::{Mutant, Timing};
+use filch_types::manifest::EdgeKind;
+
+use crate::fault::Planned;
+
+/// A family of runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// Nothing goes wrong: exact counts are checked.
+    FaultFree,
+    /// Nodes crash and restart with their disks.
+    Crash,
+    /// Two nodes, all faults.
+    Minimal,
+    /// Everything is drawn, and whole classes of faults are left out at random.
+    Swarm,
+    /// More copies are lost than the protocol promises to survive: only what still holds is checked.
+    OverBudget,
+    /// Many nodes, few faults.
+    Scale,
+}
+
+impl Profile {
+    /// Its name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Profile::FaultFree => "fault-free",
+            Profile::Crash => "crash",
+            Profile::Minimal => "minimal",
+            Profile::Swarm => "swarm",
+            Profile::OverBudget => "over-budget",
+            Profile::Scale => "scale",
+        }
+    }
+    /// All of them.
+    pub const ALL: [Profile; 6] =
+        [Profile::FaultFree, Profile::Crash, Profile::Minimal, Profile::Swarm, Profile::OverBudget, Profile::Scale];
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeOptions {
+    /// Tasks at once.
+    pub slots: u16,
+    /// Number of its machine; nodes may share one.
+    pub machine: u32,
+    /// Whether it can run the jobs at all.
+    pub able: bool,
+    /// When it first starts.
+    pub start_us: u64,
+    /// How much too fast its clock runs, in millionths.
+    pub clock_ppm: i32,
+    /// What its clock shows at the start.
+    pub clock_us: u64,
+}
+
+/// Links.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// Shortest one-way latency of a pair.
+    pub near_us: u64,
+    /// Longest.
+    pub far_us: u64,
+    /// Mean of what comes on top, drawn per message.
+    pub jitter_us: u64,
+    /// Share of messages that take `spike_us` longer, in millionths.
+    pub spike_ppm: u32,
+    /// See `spike_ppm`.
+    pub spike_us: u64,
+    /// Share of messages that are lost, in millionths.
+    pub loss_ppm: u32,
+    /// Share of one-way messages and requests that come twice, in millionths.
+    pub dup_ppm: u32,
+    /// Bytes per second of a blob transfer.
+    pub blob_bytes_per_s: u64,
+    /// Share of pairs that never get a connection, in millionths.
+    pub unreachable_ppm: u32,
+    /// Share of gossip messages that do not reach a peer, in millionths.
+    pub gossip_loss_ppm: u32,
+    /// Mean latency of gossip.
+    pub gossip_us: u64,
+    /// Longest time until a dial succeeds.
+    pub dial_us: u64,
+}
+
+/// Disks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskOptions {
+    /// Shortest commit.
+    pub commit_us: u64,
+    /// Mean of what comes on top.
+    pub jitter_us: u64,
+    /// Groups in one transaction at most.
+    pub group: usize,
+    /// Un-acked groups survive a crash independently of each other, instead of in order.
+    pub independent: bool,
+    /// Period of images to which a roll-back may go.
+    pub image_us: u64,
+}
+
+/// How long a task takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Duration {
+    /// Always so long.
+    Fixed(u64),
+    /// Uniform.
+    Uniform(u64, u64),
+    /// About exponential with this mean.
+    Tail(u64),
+}
+
+/// What a task leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// Nothing.
+    Nothing,
+    /// So many bytes in the result.
+    Inline(u16),
+    /// A blob of so many bytes.
+    Blob(u64),
+}
+
+/// What executing the tasks of a job is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Time of one task.
+    pub takes: Duration,
+    /// Share of executions that take `straggle` times as long, in millionths.
+    pub straggle_ppm: u32,
+    /// See `straggle_ppm`.
+    pub straggle: u32,
+    /// Share of tasks that fail at every attempt, in millionths.
+    pub broken_ppm: u32,
+    /// Share of executions that fail, in millionths.
+    pub flaky_ppm: u32,
+    /// A task that takes its node down.
+    pub poison: Option<u32>,
+    /// What it leaves.
+    pub leaves: Leaves,
+    /// Every execution leaves something else.
+    pub varies: bool,
+}
+
+impl Default for Work {
+    fn default() -> Self {
+        Self {
+            takes: Duration::Fixed(10_000),
+            straggle_ppm: 0,
+            straggle: 1,
+            broken_ppm: 0,
+            flaky_ppm: 0,
+            poison: None,
+            leaves: Leaves::Nothing,
+            varies: false,
+        }
+    }
+}
+
+/// A group of tasks of a planned job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupPlan {
+    /// Tasks.
+    pub tasks: u32,
+    /// Explicit items, each with an input blob of so many bytes; else an array.
+    pub item_bytes: Option<u64>,
+    /// Input blobs that all tasks share, with lengths.
+    pub inputs: Vec<u64>,
+    /// Groups that come first.
+    pub needs: Vec<(u16, EdgeKind)>,
+    /// Further attempts after a failure.
+    pub retries: u16,
+}
+
+/// What a client does later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Cancels the job.
+    Cancel,
+    /// Deletes it.
+    Delete,
+    /// Reads along.
+    Watch,
+}
+
+/// A job that a client submits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobPlan {
+    /// When.
+    pub at: u64,
+    /// Where.
+    pub node: usize,
+    /// Copies asked for.
+    pub copies: Option<u8>,
+    /// Somebody waits for it.
+    pub attended: bool,
+    /// Its tasks.
+    pub groups: Vec<GroupPlan>,
+    /// What they are like.
+    pub work: Work,
+    /// What clients do so long after it was accepted: (delay, node, what).
+    pub then: Vec<(u64, usize, Action)>,
+}
+
+impl JobPlan {
+    /// A plain array of tasks that take `task_us` each, submitted at node 0 at the start.
+    pub fn array(tasks: u32, task_us: u64) -> Self {
+        Self {
+            at: 0,
+            node: 0,
+            copies: None,
+            attended: false,
+            groups: vec![GroupPlan { tasks, ..GroupPlan::default() }],
+            work: Work { takes: Duration::Fixed(task_us), ..Work::default() },
+            then: Vec::new(),
+        }
+    }
+    /// Tasks in all.
+    pub fn total(&self) -> u32 {
+        self.groups.iter().map(|g| g.tasks).sum()
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// All randomness.
+    pub seed: u64,
+    /// Which checks apply.
+    pub profile: Profile,
+    /// The cluster.
+    pub nodes: Vec<NodeOptions>,
+    /// Its links.
+    pub link: LinkOptions,
+    /// Its disks.
+    pub disk: DiskOptions,
+    /// Share of launches that bounce for no reason, in millionths.
+    pub bounce_ppm: u32,
+    /// r.
+    pub result_copies: u8,
+    /// Time limits of the protocol.
+    pub timing: TimingOptions,
+    /// A planted bug.
+    pub mutant: Option<Mutant>,
+    /// The load.
+    pub jobs: Vec<JobPlan>,
+    /// The faults.
+    pub faults: Vec<Planned>,
+    /// When faults end and the frozen core begins.
+    pub faults_until: u64,
+    /// How long the frozen core may take to finish everything.
+    pub settle_us: u64,
+    /// How many nodes the frozen core has besides those that it must.
+    pub core_extra: usize,
+    /// Every connection carries its messages in order.
+    pub in_order: bool,
+}
+
+/// `Timing` that can be compared; it is printed in full.
+#[derive(Clone, Debug)]
+pub struct TimingOptions(pub Timing);
+
+impl PartialEq for TimingOptions {
+    fn eq(&self, other: &Self) -> bool {
+        format!("{:?}", self.0) == format!("{:?}", other.0)
+    }
+}
+impl Eq for TimingOptions {}
+
+impl Options {
+    /// A quiet LAN: `nodes` nodes of `slots` slots, no jobs, no faults.
+    pub fn calm(seed: u64, nodes: usize, slots: u16) -> Self {
+        let node = |n: usize| NodeOptions {
+            slots,
+            machine: n as u32,
+            able: true,
+            start_us: 0,
+            clock_ppm: 0,
+            clock_us: 1_000_000,
+        };
+        Self {
+            seed,
+            profile: Profile::FaultFree,
+            nodes: (0..nodes).map(node).collect(),
+            link: LinkOptions {
+                near_us: 100,
+                far_us: 400,
+                jitter_us: 30,
+                spike_ppm: 0,
+                spike_us: 0,
+                loss_ppm: 0,
+                dup_ppm: 0,
+                blob_bytes_per_s: 100_000_000,
+                unreachable_ppm: 0,
+                gossip_loss_ppm: 0,
+                gossip_us: 1_000,
+                dial_us: 10_000,
+            },
+            disk: DiskOptions { commit_us: 2_000, jitter_us: 500, group: 1_000, independent: false, image_us: 0 },
+            bounce_ppm: 0,
+            result_copies: 2,
+            timing: TimingOptions(Timing::default()),
+            mutant: None,
+            jobs: Vec::new(),
+            faults: Vec::new(),
+            faults_until: 1_000_000,
+            settle_us: 300_000_000,
+            core_extra: usize::MAX,
+            in_order: false,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Runs: built in a few lines for a test, or drawn from a seed; both with all oracles.
+
+use filch_core::Mutant;
+use filch_core::view::JobView;
+use filch_types::{JobId, StoreId};
+
+use crate::fault::Fault;
+use crate::oracle::Violation;
+use crate::options::{JobPlan, Options, Profile};
+use crate::world::{Ev, Stats, World};
+
+/// A simulated cluster.
+pub struct Sim {
+    /// All of it, for whoever wants to look.
+    pub world: World,
+}
+
+/// A planned job of a [`Sim`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Submitted(pub usize);
+
+/// A run in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Names the run: equal for equal seeds and options.
+    pub digest: u64,
+    /// Virtual time.
+    pub us: u64,
+    /// Counts.
+    pub stats: Stats,
+    /// Tasks executed.
+    pub executions: u64,
+    /// Tasks of all accepted jobs.
+    pub tasks: u64,
+    /// Jobs accepted.
+    pub jobs: u64,
+}
+
+/// A run that broke a rule: what, and all that is needed to repeat it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{violation}\nreplay: filch sim swarm --profile {} --seed {}\n{options:#?}", .options.profile.name(), .options.seed)]
+pub struct Failure {
+    /// The rule.
+    pub violation: Violation,
+    /// Expanded.
+    pub options: Box<Options>,
+}
+
+/// Between looks at the whole world.
+const LOOK_US: u64 = 1_000_000;
+/// Quiet after the end, before messages are counted.
+const CALM_US: u64 = 30_000_000;
+/// And while they are counted.
+const QUIET_US: u64 = 60_000_000;
+
+/// Builds a [`Sim`] for a test.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    nodes: usize,
+    slots: u16,
+    seed: u64,
+    options: Option<Options>,
+    mutant: Option<Mutant>,
+}
+
+impl Builder {
+    /// Nodes; default 3.
+    pub fn nodes(mut self, nodes: usize) -> Self {
+        self.nodes = nodes;
+        self
+    }
+    /// Tasks that each node runs at once; default 2.
+    pub fn slots(mut self, slots: u16) -> Self {
+        self.slots = slots;
+        self
+    }
+    /// All randomness; default 0.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+    /// Every detail; nodes, slots and seed are then not used.
+    pub fn options(mut self, options: Options) -> Self {
+        self.options = Some(options);
+        self
+    }
+    /// Plants a bug.
+    pub fn mutant(mut self, mutant: Mutant) -> Self {
+        self.mutant = Some(mutant);
+        self
+    }
+    /// The cluster, before its first event.
+    pub fn build(self) -> Sim {
+        let mut options = self.options.unwrap_or_else(|| Options::calm(self.seed, self.nodes, self.slots));
+        options.mutant = self.mutant.or(options.mutant);
+        Sim { world: World::new(options) }
+    }
+}
+
+impl Sim {
+    /// A calm LAN of three nodes, unless told otherwise.
+    ///
+    /// ```
+    /// use filch_sim::{DiskAfter, Fault, JobPlan, Sim};
+    ///
+    /// let mut sim = Sim::builder().nodes(5).slots(2).seed(7).build();
+    /// let job = sim.submit(JobPlan::array(200, 20_000));
+    /// sim.inject(3_000_000, Fault::Crash { node: 2, down_us: 5_000_000, disk: DiskAfter::Kept, power: false });
+    /// sim.run_until_done(120_000_000).unwrap();
+    /// assert_eq!(sim.job(job).unwrap().counts.succeeded, 200);
+    /// ```
+    pub fn builder() -> Builder {
+        Builder { nodes: 3, slots: 2, seed: 0, options: None, mutant: None }
+    }
+    /// A run drawn from a seed.
+    pub fn draw(profile: Profile, seed: u64) -> Self {
+        Self { world: World::new(Options::draw(profile, seed)) }
+    }
+
+    /// Has a client submit a job at its time.
+    pub fn submit(&mut self, plan: JobPlan) -> Submitted {
+        let at = plan.at.max(self.world.now);
+        self.world.options.jobs.push(plan);
+        let plan = self.world.options.jobs.len() - 1;
+        self.world.queue.push(at, Ev::Submit { plan });
+        Submitted(plan)
+    }
+    /// Does something bad at a time.
+    pub fn inject(&mut self, at: u64, fault: Fault) {
+        if self.world.options.profile == Profile::FaultFree {
+            // Exact counts hold only while nothing goes wrong.
+            self.world.options.profile = Profile::Swarm;
+        }
+        self.world.inject(at, fault);
+    }
+    /// The id of a submitted job, once a node has told.
+    pub fn id(&self, job: Submitted) -> Option<JobId> {
+        self.world.clients.jobs.get(&job.0).and_then(|s| s.job)
+    }
+    /// A job as its submitter sees it now, or any other node that is up.
+    pub fn job(&self, job: Submitted) -> Option<JobView> {
+        let id = self.id(job)?;
+        let first = self.world.options.jobs[job.0].node;
+        let order = std::iter::once(first).chain((0..self.world.hosts.len()).filter(|h| *h != first));
+        order.filter_map(|h| self.world.hosts[h].node.as_ref()).find_map(|n| n.job(id))
+    }
+    /// The store of a node.
+    pub fn store(&self, node: usize) -> StoreId {
+        self.world.hosts[node].store
+    }
+
+    fn verdict(&self) -> Result<(), Failure> {
+        match &self.world.violation {
+            None => Ok(()),
+            Some(v) => {
+                Err(Failure { violation: v.clone(), options: Box::new(self.world.options.clone()) })
+            }
+        }
+    }
+
+    /// Advances virtual time, with all checks.
+    pub fn run_until(&mut self, us: u64) -> Result<(), Failure> {
+        let mut next = (self.world.now / LOOK_US + 1) * LOOK_US;
+        while next < us && self.world.run_until(next) {
+            self.world.look(false);
+            next += LOOK_US;
+        }
+        self.world.run_until(us);
+        self.verdict()
+    }
+    /// Advances until nothing is outstanding: every job ended, every call was answered, copies agree. That this takes longer
+    /// than until `us` breaks the rule of whatever is outstanding.
+    pub fn run_until_done(&mut self, us: u64) -> Result<(), Failure> {
+        loop {
+            let waits = self.world.outstanding();
+            match waits {
+                None => return self.verdict(),
+                Some((rule, what)) if self.world.now >= us => {
+                    self.world.violate(rule, what);
+                    return self.verdict();
+                }
+                Some(_) => {}
+            }
+            let next = (self.world.now / LOOK_US + 1) * LOOK_US;
+            self.run_until(next.min(us))?;
+        }
+    }
+    /// The whole of a drawn run: faults, then the frozen core, then quiet.
+    pub fn run(&mut self) -> Result<Summary, Failure> {
+        let until = self.world.options.faults_until;
+        self.run_until(until)?;
+        self.world.settle();
+        let bound = self.world.now + self.world.options.settle_us;
+        self.run_until_done(bound)?;
+        let calm = self.world.now + CALM_US;
+        self.run_until(calm)?;
+        self.world.begin_quiet();
+        let quiet = self.world.now + QUIET_US;
+        self.run_until(quiet)?;
+        self.world.look(true);
+        self.verdict()?;
+        Ok(self.summary())
+    }
+    /// Numbers so far.
+    pub fn summary(&self) -> Summary {
+        let w = &self.world;
+        let accepted = w.history.accepted.keys();
+        Summary {
+            digest: w.digest(),
+            us: w.now,
+            stats: w.stats,
+            executions: w.history.executions,
+            tasks: accepted.filter_map(|j| w.known.jobs.get(j)).map(|j| u64::from(j.total)).sum(),
+            jobs: w.history.accepted.len() as u64,
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Commits and blobs: what becomes durable, when, and what a fetch brings.
+
+use std::sync::Arc;
+
+use filch_core::{FetchId, Input, Ticket};
+use filch_types::record::Record;
+use filch_types::{BlobId, JobId, Manifest, NodeId};
+
+use crate::disk::Pending;
+use crate::host::{Fetch, FetchFor};
+use crate::oracle::Seen;
+use crate::world::{Ev, World};
+
+/// Tries of a fetch that gets nothing.
+const MAX_STEPS: u32 = 10_000;
+
+impl World {
+    pub(crate) fn commit(&mut self, h: usize, ticket: Ticket, blobs: Vec<BlobId>, records: Vec<Record>) {
+        for r in &records {
+            match r {
+                Record::Manifest(job, m) => {
+                    self.known.job(*job, m);
+                }
+                Record::Fact(_, id, f) => {
+                    self.known.fact(*id, f);
+                }
+                _ => {}
+            }
+        }
+        self.hosts[h].disk.waiting.push_back(Pending { ticket, blobs, records });
+        self.write_on(h);
+    }
+
+    fn write_on(&mut self, h: usize) {
+        let group = self.options.disk.group;
+        if self.hosts[h].disk.begin(group) {
+            let delay = self.disks.commit(h) * u64::from(self.hosts[h].disk.slow.max(1));
+            let life = self.hosts[h].life;
+            self.after(delay, Ev::Committed { host: h, life });
+        }
+    }
+
+    pub(crate) fn committed(&mut self, h: usize) {
+        let group = std::mem::take(&mut self.hosts[h].disk.writing);
+        self.stats.commits += 1;
+        let full = self.hosts[h].disk.full > 0;
+        for pending in &group {
+            if !full {
+                self.make_durable(h, pending);
+            }
+        }
+        for pending in group {
+            let input = if full {
+                Input::CommitFailed(pending.ticket, "no room".into())
+            } else {
+                Input::Committed(pending.ticket)
+            };
+            self.feed(h, input);
+        }
+        self.write_on(h);
+    }
+
+    /// Blobs first, then records (P1).
+    pub(crate) fn make_durable(&mut self, h: usize, pending: &Pending) {
+        for blob in &pending.blobs {
+            if !self.hosts[h].shelf.sync(*blob) {
+                let text = format!("n{h} commits {:?} with a blob that is not here: {blob:?}", pending.ticket);
+                self.violate("S14", text);
+            }
+        }
+        for record in &pending.records {
+            self.seen(&Seen::Durable { host: h, record });
+            self.hosts[h].disk.image.apply(record);
+        }
+    }
+
+    pub(crate) fn fetch_closure(&mut self, h: usize, job: JobId, manifest: Arc<Manifest>, from: Vec<NodeId>) {
+        self.known.decoded(job, &manifest);
+        let blobs = self.info(job).map(|i| i.closure.clone()).unwrap_or_default();
+        for (blob, _) in &blobs {
+            self.hosts[h].shelf.retain(job, *blob);
+        }
+        self.fetch(h, FetchFor::Closure(job), job, blobs, from);
+    }
+
+    pub(crate) fn fetch_blobs(
+        &mut self,
+        h: usize,
+        fetch: FetchId,
+        job: JobId,
+        blobs: Vec<(BlobId, u64)>,
+        from: Vec<NodeId>,
+    ) {
+        self.fetch(h, FetchFor::Blobs(fetch), job, blobs, from);
+    }
+
+    /// Begins to fetch; what is here already is only made durable.
+    pub(crate) fn fetch(&mut self, h: usize, what: FetchFor, job: JobId, blobs: Vec<(BlobId, u64)>, from: Vec<NodeId>) {
+        let number = self.fetch_number().0;
+        let host = &mut self.hosts[h];
+        let missing = blobs.iter().filter(|(b, _)| !host.shelf.has(*b)).copied().collect();
+        for (blob, _) in &blobs {
+            host.shelf.retain(job, *blob);
+        }
+        let all = blobs.iter().map(|b| b.0).collect();
+        host.fetches.insert(number, Fetch { what, job, all, missing, from, step: None, steps: 0 });
+        let (life, delay) = (host.life, self.streams.blobs.between(50, 2_000));
+        self.after(delay, Ev::Fetch { host: h, life, fetch: number });
+    }
+
+    /// Whether a stream between two nodes works now.
+    fn stream(&self, h: usize, peer: usize) -> bool {
+        let p = &self.hosts[peer];
+        p.is_up()
+            && p.paused.is_none()
+            && self.hosts[h].paused.is_none()
+            && self.hosts[h].ends.contains_key(&peer)
+            && p.ends.contains_key(&h)
+            && !self.net.blocked(h, peer)
+            && !self.net.blocked(peer, h)
+    }
+
+    pub(crate) fn fetch_step(&mut self, h: usize, number: u64) {
+        let Some(mut fetch) = self.hosts[h].fetches.remove(&number) else { return };
+        if let Some((peer, blobs)) = fetch.step.take() {
+            self.fetch_landed(h, peer, blobs, &mut fetch);
+        }
+        fetch.steps += 1;
+        if fetch.missing.is_empty() {
+            return self.fetched(h, fetch);
+        }
+        let from: Vec<usize> = fetch.from.iter().filter_map(|id| self.host_of(id)).filter(|p| *p != h).collect();
+        let full = self.hosts[h].disk.full > 0;
+        let source = from.into_iter().filter(|p| !full && self.stream(h, *p)).find_map(|p| {
+            let has: Vec<_> = fetch.missing.iter().filter(|(b, _)| self.hosts[p].shelf.has(*b)).copied().collect();
+            (!has.is_empty()).then_some((p, has))
+        });
+        let Some((peer, blobs)) = source.filter(|_| fetch.steps < MAX_STEPS) else {
+            return self.fetch_failed(h, fetch, if full { "no room" } else { "no provider" });
+        };
+        let bytes = blobs.iter().map(|b| b.1).sum();
+        let clog = self.net.clogs.get(&(peer, h)).copied().unwrap_or(0);
+        let delay = self.links.transfer(peer, h, bytes) + clog;
+        fetch.step = Some((peer, blobs));
+        let life = self.hosts[h].life;
+        self.hosts[h].fetches.insert(number, fetch);
+        self.after(delay, Ev::Fetch { host: h, life, fetch: number });
+    }
+
+    fn fetch_landed(&mut self, h: usize, peer: usize, blobs: Vec<(BlobId, u64)>, fetch: &mut Fetch) {
+        if self.hosts[h].disk.full > 0 || !self.stream(h, peer) {
+            return;
+        }
+        for (blob, len) in blobs {
+            if self.hosts[peer].shelf.has(blob) {
+                self.stats.blobs += 1;
+                self.hosts[h].shelf.put(fetch.job, blob, len, false);
+                fetch.missing.retain(|(b, _)| *b != blob);
+            }
+        }
+        if let FetchFor::Closure(job) = fetch.what {
+            let total = self.info(job).map_or(0, |i| i.closure.iter().map(|b| b.1).sum());
+            let left: u64 = fetch.missing.iter().map(|b| b.1).sum();
+            if left > 0 {
+                self.feed(h, Input::ClosureProgress(job, total.saturating_sub(left)));
+            }
+        }
+    }
+
+    fn fetched(&mut self, h: usize, fetch: Fetch) {
+        let job = fetch.job;
+        match fetch.what {
+            FetchFor::Closure(_) => {
+                let blobs = self.info(job).map(|i| i.closure.clone()).unwrap_or_default();
+                // A blob may have gone meanwhile: released, or rotten.
+                if !blobs.iter().all(|(b, _)| self.hosts[h].shelf.sync(*b)) {
+                    return self.feed(h, Input::ClosureFailed(job, "a blob went away".into()));
+                }
+                self.hosts[h].rotten.remove(&job);
+                self.feed(h, Input::ClosureHeld(job));
+            }
+            FetchFor::Blobs(id) => {
+                if !fetch.all.iter().all(|b| self.hosts[h].shelf.sync(*b)) {
+                    return self.feed(h, Input::FetchFailed(id, "a blob went away".into()));
+                }
+                self.feed(h, Input::Fetched(id));
+            }
+            FetchFor::Launch(slot, launch) => self.staged(h, slot, launch, true),
+        }
+    }
+
+    fn fetch_failed(&mut self, h: usize, fetch: Fetch, why: &str) {
+        match fetch.what {
+            FetchFor::Closure(job) => self.feed(h, Input::ClosureFailed(job, why.into())),
+            FetchFor::Blobs(id) => self.feed(h, Input::FetchFailed(id, why.into())),
+            FetchFor::Launch(slot, launch) => self.staged(h, slot, launch, false),
+        }
+    }
+
+    /// A scrub, or a read, finds what rotted.
+    pub(crate) fn scrub(&mut self, h: usize, job: JobId) {
+        if self.hosts[h].rotten.remove(&job) && !self.closure_durable(h, job) {
+            self.feed(h, Input::ClosureLost(job));
+        }
+    }
+
+    pub(crate) fn scrub_after_start(&mut self, h: usize) {
+        let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.iter().filter(|(_, k)| k.held).map(|(j, _)| *j).collect();
+        for job in jobs {
+            if !self.closure_durable(h, job) {
+                self.hosts[h].rotten.insert(job);
+                let (life, delay) = (self.hosts[h].life, self.streams.blobs.below(3_000_000));
+                self.after(delay, Ev::Scrub { host: h, life, job });
+            }
+        }
+    }
+}
