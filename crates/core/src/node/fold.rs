@@ -382,3 +382,78 @@ impl Fold {
         FactId::of(text.as_bytes()).0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use filch_types::manifest::{Generator, Group, Program, TaskLimits};
+    use filch_types::{JobId, TaskOutput};
+    use proptest::prelude::*;
+
+    fn spec() -> JobSpec {
+        let group = |n: &str, count, retries| Group {
+            name: n.into(),
+            tasks: Generator::Array { first: 0, step: 1, count },
+            program: Program::Handler { name: "noop".into(), args: vec![] },
+            env: vec![],
+            inputs: vec![],
+            outputs: vec![],
+            limits: TaskLimits::default(),
+            retries,
+            needs: vec![],
+            resources: vec![],
+        };
+        let mut second = group("b", 6, 1);
+        second.needs = vec![filch_types::manifest::Edge { group: 0, kind: EdgeKind::Elementwise }];
+        let groups = vec![group("a", 6, 0), second];
+        JobSpec { name: String::new(), priority: 0, attended: false, groups, closure_bytes: 0, closure_blobs: 0 }
+    }
+
+    fn any_fact() -> impl Strategy<Value = Fact> {
+        let run = (0u32..12, 1u32..4, 1u32..4, 0u8..3);
+        let body = prop_oneof![
+            6 => prop::collection::vec(run, 1..3).prop_map(|runs| {
+                FactBody::Pack(runs.into_iter().map(|(lo, count, attempt, how)| ResultRun {
+                    lo, count, attempt, wall_us: 0,
+                    outcome: match how {
+                        0 => Outcome::Success(TaskOutput::default()),
+                        1 => Outcome::Failed(Cause::Exit(1), TaskOutput::default()),
+                        _ => Outcome::Failed(Cause::NodeLost, TaskOutput::default()),
+                    },
+                }).collect())
+            }),
+            2 => (0u32..12, 1u32..3, any::<[u8; 32]>()).prop_map(|(lo, count, p)| {
+                FactBody::Pin(vec![PinRun { lo, count, pack: FactId(p) }])
+            }),
+            1 => (0u32..12, 1u32..3).prop_map(|l| FactBody::Lost(vec![l])),
+            1 => Just(FactBody::Cancel),
+            1 => any::<u8>().prop_map(|n| FactBody::AddReplica(NodeId([n; 32]))),
+        ];
+        (any::<u8>(), body).prop_map(|(by, body)| Fact { job: JobId([0; 32]), by: NodeId([by; 32]), body })
+    }
+
+    proptest! {
+        /// S4: equal fact sets fold to equal bytes in any order, however often a fact comes.
+        #[test]
+        fn order_and_repetition_do_not_matter(facts in prop::collection::vec(any_fact(), 0..20), seed in any::<u64>()) {
+            let named: Vec<(FactId, Fact)> =
+                facts.into_iter().map(|f| (FactId::of(format!("{f:?}").as_bytes()), f)).collect();
+            let mut a = Fold::new(&spec());
+            named.iter().for_each(|(id, f)| { a.apply(*id, f); });
+            let mut shuffled = named.clone();
+            shuffled.extend(named.iter().take(3).cloned());
+            let mut x = seed;
+            for i in (1..shuffled.len()).rev() {
+                x = x.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                shuffled.swap(i, (x >> 33) as usize % (i + 1));
+            }
+            let mut b = Fold::new(&spec());
+            shuffled.iter().for_each(|(id, f)| { b.apply(*id, f); });
+            prop_assert_eq!(a.fingerprint(), b.fingerprint());
+            prop_assert_eq!(a.digest(), b.digest());
+            prop_assert_eq!(a.buckets(), b.buckets());
+            prop_assert_eq!(a.waiting().clone(), b.waiting().clone());
+            prop_assert_eq!(a.winners(Range::new(0, 12)), b.winners(Range::new(0, 12)));
+        }
+    }
+}

@@ -249,7 +249,8 @@ impl World {
         }
         self.nodes.insert(id(n), node);
         self.down.remove(&id(n));
-        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|o| *o != id(n) && !self.down.contains(o)).collect();
+        let others: Vec<NodeId> =
+            self.nodes.keys().copied().filter(|o| *o != id(n) && !self.down.contains(o)).collect();
         for o in others {
             self.inbox.push_back((id(n), Input::PeerUp(o)));
             self.inbox.push_back((o, Input::PeerUp(id(n))));

@@ -1,0 +1,384 @@
+//! The protocol rule by rule: exact inputs, exact outputs.
+
+mod common;
+
+use common::{World, config, id, spec};
+use filch_core::io::{ClientId, Reply, Ticket, Token};
+use filch_core::{Event, Input, Node, Output};
+use filch_types::fact::{Fact, FactBody};
+use filch_types::manifest::{Edge, EdgeKind};
+use filch_types::record::Record;
+use filch_types::sign::{Keyring, Simulated};
+use filch_types::time::Span;
+use filch_types::wire::{Beat, Hello, JobBeat, JobState, LeaseRun, Message, Request, Response};
+use filch_types::{
+    JobId, MachineId, Manifest, NodeId, Nonce, Outcome, ResultRun, SignedFact, SignedManifest, StoreId, TaskOutput,
+    Timestamp,
+};
+
+/// One node with imaginary peers: whatever it wants from them is looked at here.
+struct Alone {
+    node: Node,
+    now: Timestamp,
+    token: u64,
+}
+
+impl Alone {
+    fn new(n: u8) -> Self {
+        let now = Timestamp(5_000_000);
+        Self { node: Node::new(config(n, 2), Box::new(Simulated(id(n))), [7; 32], now), now, token: 0 }
+    }
+    fn give(&mut self, i: Input) -> Vec<Output> {
+        self.node.handle_input(self.now, i);
+        std::iter::from_fn(|| self.node.poll_output()).collect()
+    }
+    fn pass(&mut self, ms: u64) -> Vec<Output> {
+        let until = self.now + Span::millis(ms);
+        let mut out = Vec::new();
+        while let Some(d) = self.node.poll_timeout().filter(|d| d.at <= until) {
+            self.now = self.now.max(d.at);
+            self.node.handle_timeout(self.now);
+            out.extend(std::iter::from_fn(|| self.node.poll_output()));
+        }
+        self.now = until;
+        out
+    }
+    fn peer(&mut self, n: u8) {
+        self.give(Input::PeerUp(id(n)));
+        let hello = Hello {
+            store: StoreId([n; 16]),
+            machine: MachineId([n; 16]),
+            boot: 1,
+            name: format!("n{n}"),
+            slots: 2,
+            offers: vec!["handler:noop".into()],
+            draining: false,
+        };
+        self.ask(n, Request::Hello(hello));
+    }
+    /// A peer's request and the answer to it.
+    fn ask(&mut self, from: u8, r: Request) -> (Response, Vec<Output>) {
+        self.token += 1;
+        let token = Token(self.token);
+        let mut out = self.give(Input::Request(id(from), token, r));
+        let at = out.iter().position(|o| matches!(o, Output::Respond(t, _) if *t == token)).expect("answered");
+        let Output::Respond(_, r) = out.remove(at) else { unreachable!() };
+        (r, out)
+    }
+    fn commit_all(&mut self, out: &[Output]) -> Vec<Output> {
+        let mut more = Vec::new();
+        for t in tickets(out) {
+            more.extend(self.give(Input::Committed(t)));
+        }
+        more
+    }
+    fn submit(&mut self, count: u32, copies: u8) -> (JobId, Vec<Output>) {
+        let (client, nonce) = (ClientId(1), Nonce([9; 16]));
+        let spec = Box::new(spec(count));
+        let out = self.give(Input::Submit { client, nonce, now_ms: 0, spec, copies: Some(copies) });
+        let job = out.iter().find_map(|o| match o {
+            Output::Reply(_, Reply::Submitted(j)) => Some(*j),
+            _ => None,
+        });
+        let more = self.commit_all(&out);
+        (job.expect("submitted"), more)
+    }
+    fn held(&mut self, n: u8, job: JobId) -> Vec<Output> {
+        self.give(Input::Message(id(n), Message::Held { job, store: StoreId([n; 16]), machine: MachineId([n; 16]) }))
+    }
+}
+
+fn tickets(out: &[Output]) -> Vec<Ticket> {
+    out.iter()
+        .filter_map(|o| match o {
+            Output::Commit { ticket, .. } => Some(*ticket),
+            _ => None,
+        })
+        .collect()
+}
+
+fn accepted(out: &[Output]) -> bool {
+    out.iter().any(|o| matches!(o, Output::Reply(_, Reply::Accepted { .. })))
+}
+
+fn stored_to(out: &[Output], n: u8) -> bool {
+    out.iter().any(|o| matches!(o, Output::Send(to, Message::Stored { .. }) if *to == id(n)))
+}
+
+fn pack(job: JobId, by: NodeId, lo: u32, count: u32, attempt: u32) -> SignedFact {
+    let outcome = Outcome::Success(TaskOutput::default());
+    let run = ResultRun { lo, count, attempt, wall_us: 1, outcome };
+    SignedFact::sign(&Fact { job, by, body: FactBody::Pack(vec![run]) }, &Simulated(by)).unwrap()
+}
+
+fn beat(job: JobId, seen_grant: u64, held: Vec<LeaseRun>) -> Request {
+    let jobs = vec![JobBeat { job, epoch: 0, seen_grant, held, running: vec![], given: vec![] }];
+    Request::Beat(Beat { jobs, ..Beat::default() })
+}
+
+#[test]
+fn p3_a_job_is_accepted_only_when_k_stores_hold_it() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    a.peer(3);
+    let (job, out) = a.submit(10, 3);
+    assert!(!accepted(&out), "the own copy is one of three");
+    let asked: Vec<_> = out.iter().filter(|o| matches!(o, Output::Request(_, _, Request::Replicate(_)))).collect();
+    assert_eq!(asked.len(), 2);
+    assert!(!accepted(&a.held(2, job)));
+    assert!(!accepted(&a.held(2, job)), "the same store counts once");
+    assert!(accepted(&a.held(3, job)));
+}
+
+#[test]
+fn p3_a_repeated_submit_is_the_same_job() {
+    let mut a = Alone::new(1);
+    let (job, out) = a.submit(10, 1);
+    assert!(accepted(&out));
+    let again = Input::Submit {
+        client: ClientId(2),
+        nonce: Nonce([9; 16]),
+        now_ms: 77,
+        spec: Box::new(spec(10)),
+        copies: None,
+    };
+    let out = a.give(again);
+    assert!(out.iter().any(|o| matches!(o, Output::Reply(ClientId(2), Reply::Submitted(j)) if *j == job)));
+    assert!(accepted(&out) && tickets(&out).is_empty());
+}
+
+#[test]
+fn p2_facts_are_acked_only_after_they_are_durable() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(10, 1);
+    let fact = pack(job, id(2), 0, 10, 1);
+    let out = a.give(Input::Message(id(2), Message::Facts(vec![fact.clone()])));
+    assert!(!stored_to(&out, 2));
+    assert!(a.give(Input::Message(id(2), Message::Facts(vec![fact.clone()]))).is_empty(), "on its way already");
+    let done = a.commit_all(&out);
+    assert!(stored_to(&done, 2));
+    let out = a.give(Input::Message(id(2), Message::Facts(vec![fact])));
+    assert!(stored_to(&out, 2) && tickets(&out).is_empty(), "known facts are acked at once and not written again");
+}
+
+#[test]
+fn p2_a_full_disk_refuses_and_goes_on() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(10, 1);
+    let fact = pack(job, id(2), 0, 10, 1);
+    let out = a.give(Input::Message(id(2), Message::Facts(vec![fact.clone()])));
+    let failed = a.give(Input::CommitFailed(tickets(&out)[0], "full".into()));
+    assert!(!stored_to(&failed, 2));
+    let out = a.give(Input::Message(id(2), Message::Facts(vec![fact])));
+    assert!(stored_to(&a.commit_all(&out), 2), "the resend is stored");
+}
+
+#[test]
+fn p4_blobs_come_before_the_fact_that_names_them() {
+    use filch_types::result::{Content, Stream};
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(1, 1);
+    let blob = filch_types::BlobId::of(b"output");
+    let stdout = Stream { kept: Content::Blob(blob, 6), total: 6 };
+    let outcome = Outcome::Success(TaskOutput { stdout, ..TaskOutput::default() });
+    let body = FactBody::Pack(vec![ResultRun::one(0, 1, 5, outcome)]);
+    let fact = SignedFact::sign(&Fact { job, by: id(2), body }, &Simulated(id(2))).unwrap();
+    let out = a.give(Input::Message(id(2), Message::Facts(vec![fact])));
+    assert!(tickets(&out).is_empty());
+    let fetch = out.iter().find_map(|o| match o {
+        Output::FetchBlobs { fetch, blobs, from, .. } => {
+            assert_eq!((blobs.as_slice(), from.first()), ([(blob, 6)].as_slice(), Some(&id(2))));
+            Some(*fetch)
+        }
+        _ => None,
+    });
+    let out = a.give(Input::Fetched(fetch.expect("fetches")));
+    assert!(matches!(&out[0], Output::Commit { blobs, .. } if blobs == &[blob]));
+}
+
+#[test]
+fn forged_and_unauthorised_facts_are_dropped() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(10, 1);
+    let mut forged = pack(job, id(2), 0, 10, 1);
+    forged.sig = Simulated(id(3)).sign(&forged.bytes);
+    let lost = Fact { job, by: id(2), body: FactBody::Lost(vec![(0, 1)]) };
+    let alien = SignedFact::sign(&lost, &Simulated(id(2))).unwrap();
+    for fact in [forged, alien] {
+        let out = a.give(Input::Message(id(2), Message::Facts(vec![fact])));
+        assert!(tickets(&out).is_empty());
+        assert!(out.iter().any(|o| matches!(o, Output::Event(Event::Rejected(..)))));
+    }
+}
+
+#[test]
+fn p8_a_grant_in_flight_is_not_taken_for_lost_but_an_unseen_one_comes_back() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(1000, 1);
+    let (r, _) = a.ask(2, Request::Claim { job, want: 10, need_manifest: false });
+    let Response::Grant { grant: 1, runs, .. } = r else { panic!("{r:?}") };
+    let leased = |a: &Alone| {
+        a.node.leases(job).unwrap().held.iter().filter(|(_, n)| *n == id(2)).map(|(r, _)| r.len()).sum::<u32>()
+    };
+    assert_eq!(leased(&a), 10);
+    a.ask(2, beat(job, 0, vec![]));
+    assert_eq!(leased(&a), 10, "sent before the grant arrived");
+    a.ask(2, beat(job, 1, runs.clone()));
+    assert_eq!(leased(&a), 10);
+    a.ask(2, beat(job, 1, vec![LeaseRun { count: 4, ..runs[0] }]));
+    assert_eq!(leased(&a), 4, "what it no longer lists goes back");
+    let (r, _) = a.ask(2, Request::Claim { job, want: 10, need_manifest: false });
+    assert!(matches!(r, Response::Grant { grant: 2, .. }));
+    for _ in 0..6 {
+        a.pass(1000);
+        a.ask(2, beat(job, 1, vec![LeaseRun { count: 4, ..runs[0] }]));
+    }
+    assert_eq!(leased(&a), 4, "a grant that never arrived comes back after a lease time");
+    a.pass(6000);
+    assert_eq!(leased(&a), 0, "no heartbeat, no lease");
+}
+
+#[test]
+fn p14_only_executing_tasks_are_charged_and_only_so_often() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(1000, 1);
+    let (r, _) = a.ask(2, Request::Claim { job, want: 10, need_manifest: false });
+    let Response::Grant { runs, .. } = r else { panic!() };
+    let jobs = vec![JobBeat {
+        job,
+        epoch: 0,
+        seen_grant: 1,
+        held: runs.clone(),
+        running: vec![filch_types::ranges::Range::new(runs[0].lo, runs[0].lo + 2)],
+        given: vec![],
+    }];
+    a.ask(2, Request::Beat(Beat { jobs, ..Beat::default() }));
+    a.give(Input::PeerDown(id(2)));
+    let out = a.pass(1000);
+    let lost = out.iter().find_map(|o| match o {
+        Output::Commit { records, .. } => records.iter().find_map(|r| match r {
+            Record::Fact(_, _, f) => match f.decode().unwrap().body {
+                FactBody::Lost(l) => Some(l),
+                _ => None,
+            },
+            _ => None,
+        }),
+        _ => None,
+    });
+    assert_eq!(lost.unwrap().len(), 2);
+}
+
+#[test]
+fn a_steal_moves_the_tail_half_and_the_steward_learns_it_from_either_side() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    a.peer(3);
+    let (job, _) = a.submit(1000, 1);
+    let (r, _) = a.ask(2, Request::Claim { job, want: 100, need_manifest: false });
+    let Response::Grant { runs, .. } = r else { panic!() };
+    let own = runs[0];
+    a.ask(2, beat(job, 1, runs.clone()));
+    let loot = LeaseRun { lo: own.lo + 60, count: 40, attempt: own.attempt, hops: 1 };
+    // The thief speaks first.
+    let (r, _) = a.ask(3, beat(job, 0, vec![loot]));
+    let Response::Beat { jobs, .. } = r else { panic!() };
+    assert!(jobs[0].revoked.is_empty());
+    let (r, _) = a.ask(2, beat(job, 1, vec![LeaseRun { count: 60, ..own }]));
+    let Response::Beat { jobs, .. } = r else { panic!() };
+    assert!(jobs[0].revoked.is_empty());
+    let held = a.node.leases(job).unwrap().held;
+    let of = |n: u8| held.iter().filter(|(_, w)| *w == id(n)).map(|(r, _)| r.len()).sum::<u32>();
+    assert_eq!((of(2), of(3)), (60, 40));
+}
+
+#[test]
+fn p9_one_pin_in_flight_and_p6_final_only_after_it_is_durable() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(10, 1);
+    let first = a.give(Input::Message(id(2), Message::Facts(vec![pack(job, id(2), 0, 5, 1)])));
+    let pin = a.commit_all(&first);
+    let is_final = |out: &[Output]| out.iter().any(|o| matches!(o, Output::Event(Event::Final(..))));
+    assert!(!is_final(&pin));
+    assert_eq!(tickets(&pin).len(), 1);
+    let second = a.give(Input::Message(id(2), Message::Facts(vec![pack(job, id(2), 5, 5, 1)])));
+    let none = a.commit_all(&second);
+    assert!(tickets(&none).is_empty(), "the first pin is still in flight");
+    let done = a.commit_all(&pin);
+    assert!(is_final(&done));
+    assert_eq!(tickets(&done).len(), 1, "then the rest is pinned");
+    assert!(is_final(&a.commit_all(&done)));
+}
+
+#[test]
+fn groups_wait_for_their_edges() {
+    let mut w = World::new(2, 2);
+    let mut s = spec(4);
+    let mut second = s.groups[0].clone();
+    second.name = "second".into();
+    second.needs = vec![Edge { group: 0, kind: EdgeKind::Elementwise }];
+    let mut third = second.clone();
+    third.name = "third".into();
+    third.tasks = filch_types::manifest::Generator::Once;
+    third.needs = vec![Edge { group: 1, kind: EdgeKind::All }];
+    s.groups.extend([second, third]);
+    let job = w.submit(1, s);
+    let mut order = Vec::new();
+    while let Some((_, l)) = w.launched.front().cloned() {
+        order.extend(l.tasks.lo..l.tasks.hi);
+        w.finish_one(2_500_000, Outcome::Success(TaskOutput::default()));
+        w.pass_ms(2500);
+    }
+    assert_eq!(order.len(), 9);
+    let at = |i: u32| order.iter().position(|x| *x == i).unwrap();
+    assert!((0..4).all(|i| at(i) < at(i + 4) && at(i + 4) < at(8)), "{order:?}");
+    assert_eq!(w.node(1).job(job).unwrap().state, JobState::Succeeded);
+}
+
+#[test]
+fn a_failed_predecessor_skips_what_needs_it() {
+    let mut w = World::new(1, 1);
+    let mut s = spec(1);
+    let mut second = s.groups[0].clone();
+    second.name = "second".into();
+    second.needs = vec![Edge { group: 0, kind: EdgeKind::All }];
+    s.groups.push(second);
+    let job = w.submit(1, s);
+    w.finish_one(1000, Outcome::Failed(filch_types::Cause::Exit(1), TaskOutput::default()));
+    w.pass_ms(5000);
+    assert!(w.launched.is_empty());
+    let v = w.node(1).job(job).unwrap();
+    assert_eq!((v.state, v.counts.failed, v.counts.cancelled), (JobState::Failed, 1, 1));
+}
+
+#[test]
+fn restored_records_that_are_damaged_are_ignored() {
+    let keys = Simulated(id(1));
+    let manifest = Manifest {
+        owner: id(1),
+        nonce: Nonce([1; 16]),
+        created_ms: 0,
+        k: 1,
+        r: 1,
+        replicas: vec![id(1)],
+        spec: spec(3),
+    };
+    let signed = SignedManifest::sign(&manifest, &keys).unwrap();
+    let job = signed.job();
+    let mut broken = signed.clone();
+    broken.bytes[10] ^= 1;
+    let mut node = Node::new(config(1, 1), Box::new(keys), [0; 32], Timestamp(1));
+    node.restore(Record::Manifest(job, broken));
+    let fact = pack(job, id(1), 0, 1, 1);
+    node.restore(Record::Fact(job, fact.id(), fact.clone()));
+    node.restore(Record::Manifest(job, signed));
+    node.restore(Record::Fact(job, filch_types::FactId([0; 32]), fact));
+    assert_eq!(node.counters().rejected, 3);
+    assert_eq!(node.job(job).unwrap().counts.succeeded, 0);
+}
