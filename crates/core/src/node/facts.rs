@@ -177,7 +177,10 @@ impl Node {
         {
             self.send_stored(to, id, facts.iter().map(|f| f.0).collect());
         }
-        let blobs = facts.iter().flat_map(|(_, _, f)| f.closure().map(|(b, _)| b)).collect();
+        // Whoever only reads along has the facts without their blobs.
+        let keeps_blobs = self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica);
+        let with_blobs = facts.iter().filter(|_| keeps_blobs);
+        let blobs = with_blobs.flat_map(|(_, _, f)| f.closure().map(|(b, _)| b)).collect();
         let records = facts.iter().map(|(f, signed, _)| Record::Fact(id, *f, signed.clone())).collect();
         let facts = facts.into_iter().map(|(f, _, fact)| (f, fact)).collect();
         self.commit(blobs, records, Then::Facts { job: id, facts, ack, made: Made::Elsewhere });
@@ -391,13 +394,13 @@ impl Node {
                 continue;
             }
             let mut have = own.max(out.acked.len());
-            for (n, to) in order.iter().enumerate() {
-                let wanted = *to == job.steward_id || *to == job.manifest.owner || have < need;
+            for to in &order {
+                // Who did not ack a first time may never: then the others get it, too.
+                let wanted = *to == job.steward_id || *to == job.manifest.owner || have < need || !fresh;
                 if wanted && !out.acked.contains_key(to) {
                     sends.push((*to, *fact, out.signed.clone()));
                     have += 1;
                 }
-                let _ = n;
             }
             if sends.len() > 512 {
                 break;

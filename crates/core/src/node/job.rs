@@ -89,7 +89,6 @@ pub(crate) struct WorkerLease {
     pub pending: BTreeMap<u64, (Vec<Range>, Timestamp)>,
     /// Gifts to it that it has not listed yet, and until when it must.
     pub incoming: Vec<(Range, Timestamp)>,
-    pub next_grant: u64,
     pub running: RangeSet,
     pub given_seen: u64,
     /// The victim's process that `given_seen` counts for.
@@ -112,6 +111,8 @@ pub(crate) struct Steward {
     pub workers: BTreeMap<NodeId, WorkerLease>,
     /// Grants of this epoch per task; absent: none.
     pub tries: RangeMap<u32>,
+    /// Grants of this epoch.
+    pub next_grant: u64,
     pub seq: u64,
 }
 

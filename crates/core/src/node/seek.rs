@@ -208,6 +208,15 @@ impl Node {
         self.timers.sooner(Timer::Seek, at);
     }
 
+    /// There is work of this job again: ends the quiet.
+    pub(super) fn wake_up_for(&mut self, id: JobId) {
+        let now = self.now;
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.work.next_ask = now;
+            job.work.backoff = 0;
+        }
+    }
+
     pub(super) fn ask_failed(&mut self, peer: NodeId, id: JobId) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.work.victims.retain(|(n, _)| *n != peer);

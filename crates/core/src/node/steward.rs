@@ -1,6 +1,6 @@
 //! The steward: grants ranges, keeps leases, takes back what was lost. Soft state that any replica can rebuild (P7, P8).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use filch_types::fact::FactBody;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
@@ -15,6 +15,9 @@ use crate::view::Role;
 use crate::{Mutant, Output};
 use filch_types::record::Record;
 use filch_types::wire::Message;
+
+/// How far a steward's epoch can fall behind in honest ways.
+const MAX_EPOCH_LEAP: u32 = 1024;
 
 impl Steward {
     fn new(epoch: u32) -> Self {
@@ -236,10 +239,11 @@ impl Node {
                 break;
             }
         }
+        // One count for all workers: it must not start over when a lease ends.
+        s.next_grant += 1;
+        let grant = s.next_grant;
         let lease = s.workers.entry(to).or_default();
         lease.boot = boot;
-        lease.next_grant += 1;
-        let grant = lease.next_grant;
         lease.pending.insert(grant, (runs.iter().map(LeaseRun::range).collect(), now + t.lease));
         if lease.expires < now + t.lease {
             lease.expires = now + t.lease;
@@ -265,7 +269,8 @@ impl Node {
             return nobody(w, 0, JobState::Active, Vec::new());
         };
         let state = job.state;
-        if job.steward.as_ref().is_some_and(|s| s.epoch < jb.epoch) {
+        // An epoch further ahead than takeovers could have led is a lie.
+        if job.steward.as_ref().is_some_and(|s| s.epoch < jb.epoch && jb.epoch - s.epoch < MAX_EPOCH_LEAP) {
             // Somebody else took over in a later epoch; this node learns who from a summary.
             self.superseded(jb.job, jb.epoch);
         }
@@ -363,6 +368,7 @@ impl Node {
                 job.steward_id = who;
             }
         }
+        self.choose_steward(id);
     }
 
     pub(super) fn on_lease_timer(&mut self, id: JobId, w: NodeId) {
@@ -496,13 +502,16 @@ impl Node {
         let me = self.id;
         let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
         s.seq += 1;
-        let busy: Vec<NodeId> = s.workers.keys().copied().collect();
+        let busy: BTreeSet<NodeId> = s.leased.iter().map(|(_, (n, _))| *n).collect();
+        if s.granting && !s.pool.is_empty() {
+            self.wake_up_for(id);
+        }
         let Some(summary) = self.summary(id) else { return };
         let active = summary.state == JobState::Active;
         if active {
             self.timers.set(Timer::Announce(id), self.now + self.cfg.timing.announce);
         }
-        let mut told = if active { self.usable_peers() } else { busy.clone() };
+        let mut told = if active { self.usable_peers() } else { busy.iter().copied().collect() };
         told.retain(|p| *p != me && (!active || !busy.contains(p)));
         let start = self.below(told.len());
         told.rotate_left(start);
