@@ -1,0 +1,65 @@
+//! How a running task learns that it must end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::slot::Slot;
+
+/// How a runner that waits for something can be woken from another thread.
+pub trait Interrupt: Send + Sync {
+    /// End the task: politely first, by force after `grace_ms` (the task's own grace if absent). Must not block.
+    fn stop(&self, grace_ms: Option<u32>);
+    /// End it by force, whatever state the runner is in.
+    fn kill(&self);
+}
+
+/// The slot thread's view of stop and shutdown.
+#[derive(Clone, Copy)]
+pub struct Control<'a> {
+    pub(crate) slot: &'a Slot,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Control<'_> {
+    /// Whether the batch was stopped or the node shuts down: nothing new may start.
+    pub fn is_stopped(&self) -> bool {
+        self.slot.is_stopped()
+    }
+    /// Whether the task's time limit has passed.
+    pub fn is_late(&self) -> bool {
+        self.deadline.is_some_and(|d| Instant::now() >= d)
+    }
+    /// Sleeps until the time has passed, the task is stopped, or its time limit passes; true if the whole time passed.
+    pub fn sleep(&self, time: Duration) -> bool {
+        let now = Instant::now();
+        let wanted = now.checked_add(time);
+        let until = match (wanted, self.deadline) {
+            (Some(w), Some(d)) => Some(w.min(d)),
+            (w, d) => w.or(d),
+        };
+        self.slot.sleep_until(until);
+        !self.is_stopped() && wanted.is_some_and(|w| Instant::now() >= w)
+    }
+    /// Says how to end the task that is about to start. False if it was stopped meanwhile: it must not start.
+    pub fn set_interrupt(&self, interrupt: Arc<dyn Interrupt>) -> bool {
+        self.slot.set_interrupt(Some(interrupt))
+    }
+    /// The task cannot be interrupted any more.
+    pub fn clear_interrupt(&self) {
+        self.slot.set_interrupt(None);
+    }
+    /// Says where its output can be followed.
+    pub fn set_live(&self, live: Arc<Live>) {
+        self.slot.set_live(live);
+    }
+}
+
+/// Files that a running task's output goes to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Live {
+    /// Standard output.
+    pub stdout: PathBuf,
+    /// Standard error.
+    pub stderr: PathBuf,
+}
