@@ -30,6 +30,7 @@ impl Steward {
             leased: RangeMap::default(),
             workers: BTreeMap::new(),
             tries: RangeMap::default(),
+            next_grant: 0,
             seq: 0,
         }
     }
