@@ -1,0 +1,157 @@
+//! Connections: TCP with noise and yamux, or QUIC; both only with a proof of membership.
+//!
+//! On TCP the proof runs inside the noise channel, before a muxer exists. On QUIC it runs on the dialer's first stream, before
+//! the connection is handed to the swarm. Either way whoever does not prove membership never has a connection on which a
+//! protocol could be negotiated.
+
+use std::error::Error;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::future::poll_fn;
+use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox};
+use libp2p::core::transport::timeout::TransportTimeout;
+use libp2p::core::transport::{Boxed, OrTransport};
+use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, Version};
+use libp2p::core::{ConnectedPoint, UpgradeInfo};
+use libp2p::identity::Keypair;
+use libp2p::{PeerId, Transport, noise, quic, tcp};
+
+use crate::address::node_id;
+use crate::config::{NetError, NetLimits};
+use crate::counters::Counters;
+use crate::membership::{Gate, HandshakeError, Role};
+use crate::mux::{Counted, Yamux};
+
+pub(crate) fn build(
+    keypair: &Keypair,
+    gate: Gate,
+    limits: &NetLimits,
+    counters: Arc<Counters>,
+) -> Result<Boxed<(PeerId, StreamMuxerBox)>, NetError> {
+    let noise = noise::Config::new(keypair).map_err(|e| NetError::Setup(e.to_string()))?;
+    let secure = Secure { noise, gate: gate.clone() };
+    let tcp_counters = counters.clone();
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure)
+        .multiplex(Yamux)
+        .map(move |(peer, muxer), _| (peer, StreamMuxerBox::new(Counted::new(muxer, tcp_counters))));
+
+    let mut config = quic::Config::new(keypair);
+    config.handshake_timeout = limits.handshake;
+    let quic = quic::tokio::Transport::new(config)
+        .and_then(move |(peer, connection), point| prove_on_first_stream(gate, peer, connection, point))
+        .map(move |(peer, muxer), _| (peer, StreamMuxerBox::new(Counted::new(muxer, counters))));
+
+    let both = OrTransport::new(quic, tcp).map(|either, _| either.into_inner());
+    let both = TransportTimeout::with_ingoing_timeout(both, limits.handshake);
+    Ok(TransportTimeout::with_outgoing_timeout(both, limits.dial).boxed())
+}
+
+/// Noise, then the proof. Under a name of its own, so that other libp2p programs are gone after one message.
+#[derive(Clone)]
+struct Secure {
+    noise: noise::Config,
+    gate: Gate,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SecureError {
+    #[error("the encrypted channel could not be set up")]
+    Noise(#[source] noise::Error),
+    #[error("no proof of membership")]
+    Member(#[source] HandshakeError),
+}
+
+type Secured<C> = Pin<Box<dyn Future<Output = Result<(PeerId, noise::Output<C>), SecureError>> + Send>>;
+
+impl UpgradeInfo for Secure {
+    type Info = &'static str;
+    type InfoIter = std::iter::Once<Self::Info>;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        std::iter::once("/filch/1/noise")
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> InboundConnectionUpgrade<C> for Secure {
+    type Output = (PeerId, noise::Output<C>);
+    type Error = SecureError;
+    type Future = Secured<C>;
+
+    fn upgrade_inbound(self, socket: C, info: Self::Info) -> Self::Future {
+        Box::pin(async move {
+            let (peer, io) = self.noise.upgrade_inbound(socket, info).await.map_err(SecureError::Noise)?;
+            pass(&self.gate, peer, io, Role::Listener).await
+        })
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> OutboundConnectionUpgrade<C> for Secure {
+    type Output = (PeerId, noise::Output<C>);
+    type Error = SecureError;
+    type Future = Secured<C>;
+
+    fn upgrade_outbound(self, socket: C, info: Self::Info) -> Self::Future {
+        Box::pin(async move {
+            let (peer, io) = self.noise.upgrade_outbound(socket, info).await.map_err(SecureError::Noise)?;
+            pass(&self.gate, peer, io, Role::Dialer).await
+        })
+    }
+}
+
+async fn pass<S>(gate: &Gate, peer: PeerId, mut io: S, role: Role) -> Result<(PeerId, S), SecureError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let node = node_id(&peer).ok_or(SecureError::Member(HandshakeError::ForeignKey))?;
+    gate.pass(&mut io, role, node).await.map_err(SecureError::Member)?;
+    Ok((peer, io))
+}
+
+async fn prove_on_first_stream(
+    gate: Gate,
+    peer: PeerId,
+    mut connection: quic::Connection,
+    point: ConnectedPoint,
+) -> Result<(PeerId, quic::Connection), SecureError> {
+    let broken = |e: quic::Error| SecureError::Member(HandshakeError::Io(std::io::Error::other(e)));
+    let (role, mut stream) = match point {
+        ConnectedPoint::Dialer { .. } => {
+            let stream = poll_fn(|cx| Pin::new(&mut connection).poll_outbound(cx)).await.map_err(broken)?;
+            (Role::Dialer, stream)
+        }
+        ConnectedPoint::Listener { .. } => {
+            // Bounded by the transport's time limit for incoming connections.
+            let stream = poll_fn(|cx| Pin::new(&mut connection).poll_inbound(cx)).await.map_err(broken)?;
+            (Role::Listener, stream)
+        }
+    };
+    let node = node_id(&peer).ok_or(SecureError::Member(HandshakeError::ForeignKey))?;
+    let result = gate.pass(&mut stream, role, node).await;
+    // Without this the verdict could die with the connection.
+    let _ = tokio::time::timeout(gate.limit, stream.close()).await;
+    result.map_err(SecureError::Member)?;
+    Ok((peer, connection))
+}
+
+/// The handshake's error inside what the swarm reports, if it was that.
+pub(crate) fn handshake_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e HandshakeError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<HandshakeError>() {
+            return Some(found);
+        }
+        // `io::Error::source` skips the error that it wraps.
+        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()) {
+            if let Some(found) = handshake_error(inner) {
+                return Some(found);
+            }
+        }
+        next = error.source();
+    }
+    None
+}
