@@ -44,6 +44,8 @@ pub struct Standing {
     pub given_up: bool,
     /// Calls made.
     pub calls: u32,
+    /// The last refusal was for lack of so many copies.
+    pub short_of: Option<u8>,
 }
 
 /// All clients.
@@ -60,6 +62,8 @@ pub struct Clients {
 
 /// Submits of one job before a client gives up.
 const MAX_CALLS: u32 = 200;
+/// Refusals after which a client no longer insists on its number of copies.
+const PATIENCE: u32 = 3;
 /// The wall clock at the start, milliseconds since 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
@@ -88,6 +92,8 @@ impl World {
             return self.after(1_000_000, Ev::Submit { plan });
         }
         standing.calls += 1;
+        // Whoever asked for more copies than there are nodes takes what there is in the end.
+        let copies = job.copies.filter(|_| standing.calls <= PATIENCE);
         let nonce = load::nonce(self.options.seed, plan);
         self.known.plans.insert(nonce, plan);
         let (spec, blobs) = load::spec(self.options.seed, plan, &job, &mut self.known);
@@ -97,13 +103,17 @@ impl World {
         }
         let client = self.call(h, Purpose::Submit(plan));
         let now_ms = EPOCH_MS + self.now / 1000;
-        self.feed(h, Input::Submit { client, nonce, now_ms, spec: Box::new(spec), copies: job.copies });
+        self.feed(h, Input::Submit { client, nonce, now_ms, spec: Box::new(spec), copies });
     }
 
     pub(crate) fn client_act(&mut self, plan: usize, action: usize) {
         let (_, h, what) = self.options.jobs[plan].then[action];
         let Some(job) = self.clients.jobs.get(&plan).and_then(|s| s.job) else { return };
-        if self.hosts[h].frozen || self.clients.done.contains_key(&(plan, action)) {
+        if self.clients.done.contains_key(&(plan, action)) {
+            return;
+        }
+        if self.hosts[h].frozen {
+            self.clients.done.insert((plan, action), false);
             return;
         }
         if !self.hosts[h].is_up() || self.hosts[h].paused.is_some() {
@@ -147,7 +157,9 @@ impl World {
             (Purpose::Submit(plan), Reply::Refused(ClientError::Spec(e))) => {
                 self.violate("L1", format!("n{h} refuses a good spec, job {plan}: {e}"));
             }
-            (Purpose::Submit(plan), Reply::Refused(_)) => {
+            (Purpose::Submit(plan), Reply::Refused(e)) => {
+                let short_of = if let ClientError::Copies { want, .. } = e { Some(want) } else { None };
+                self.clients.jobs.entry(plan).or_default().short_of = short_of;
                 let delay = self.streams.clients.between(500_000, 5_000_000);
                 self.after(delay, Ev::Submit { plan });
             }
@@ -157,7 +169,13 @@ impl World {
                 let now = self.now;
                 self.history.revoked.entry(job).or_insert((false, now)).0 |= delete;
             }
-            (Purpose::Act(plan, action), Reply::Refused(_)) => {
+            (Purpose::Act(plan, action), Reply::Refused(e)) => {
+                if e == ClientError::UnknownJob {
+                    // This node has forgotten the job; somebody else may know it.
+                    let nodes = self.hosts.len();
+                    let place = &mut self.options.jobs[plan].then[action].1;
+                    *place = (*place + 1) % nodes;
+                }
                 let delay = self.streams.clients.between(500_000, 5_000_000);
                 self.after(delay, Ev::Act { plan, action });
             }

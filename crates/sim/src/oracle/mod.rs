@@ -1,6 +1,14 @@
 //! The oracles: one file per invariant, in words first, with the rule of the protocol that it guards. They see the whole
 //! world and are told of everything as it happens; none of them asks a node for more than its views.
 
+mod l1;
+mod l2;
+mod l4;
+mod l8;
+mod s11;
+mod s13;
+
+use filch_core::view::Role;
 use filch_core::{ClientId, Input, Output, Reply};
 use filch_types::JobId;
 use filch_types::record::Record;
@@ -8,8 +16,14 @@ use filch_types::wire::Response;
 
 use crate::fault::DiskAfter;
 use crate::history::Run;
-use crate::options::Options;
+use crate::options::{Options, Profile};
 use crate::world::World;
+use l1::L1;
+use l2::L2;
+use l4::L4;
+use l8::L8;
+use s11::S11;
+use s13::S13;
 
 /// Something that just happens. State of the world is from directly before it.
 #[derive(Debug)]
@@ -116,6 +130,29 @@ pub trait Oracle {
 }
 
 /// Those that apply to a run.
-pub fn all(_options: &Options) -> Vec<Box<dyn Oracle>> {
-    Vec::new()
+pub fn all(options: &Options) -> Vec<Box<dyn Oracle>> {
+    let mut all: Vec<Box<dyn Oracle>> = vec![Box::new(S11), Box::new(S13::default())];
+    if options.profile != Profile::OverBudget {
+        all.push(Box::new(L4::default()));
+        all.push(Box::new(L1));
+        all.push(Box::new(L2));
+        all.push(Box::new(L8));
+    }
+    all
+}
+
+/// Accepted jobs that nobody asked to delete and that somebody who has not left still holds in full.
+pub(crate) fn live_jobs(world: &World) -> Vec<JobId> {
+    let accepted = world.history.accepted.keys().copied().filter(|j| !world.deleted_anywhere(*j));
+    accepted.filter(|j| (0..world.hosts.len()).any(|h| !world.hosts[h].frozen && world.holds_all(h, *j))).collect()
+}
+
+/// Nodes that are up and keep a job as a replica.
+pub(crate) fn core_keepers(world: &World, job: JobId) -> Vec<usize> {
+    let keeps = |h: &usize| {
+        let host = &world.hosts[*h];
+        let view = host.node.as_ref().filter(|_| !host.frozen).and_then(|n| n.job(job));
+        view.is_some_and(|v| v.role == Role::Replica)
+    };
+    (0..world.hosts.len()).filter(keeps).collect()
 }

@@ -1,0 +1,28 @@
+//! L2: digests converge. All nodes of the core that keep a job come to hold the same facts, on disk and folded. Guards P10.
+
+use super::{Oracle, core_keepers, live_jobs};
+use crate::world::World;
+
+/// See the module.
+#[derive(Default)]
+pub struct L2;
+
+impl Oracle for L2 {
+    fn rule(&self) -> &'static str {
+        "L2"
+    }
+
+    fn waits(&self, world: &World) -> Option<String> {
+        for job in live_jobs(world) {
+            let keepers = core_keepers(world, job);
+            let facts = |h: usize| world.hosts[h].disk.image.jobs.get(&job).map(|k| k.facts.keys().collect::<Vec<_>>());
+            let Some((&first, rest)) = keepers.split_first() else { continue };
+            let want = facts(first);
+            if let Some(&h) = rest.iter().find(|h| facts(**h) != want) {
+                let (a, b) = (want.map_or(0, |f| f.len()), facts(h).map_or(0, |f| f.len()));
+                return Some(format!("n{first} has {a} facts of {job:?}, n{h} has {b}, and they differ"));
+            }
+        }
+        None
+    }
+}

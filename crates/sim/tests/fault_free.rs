@@ -1,0 +1,50 @@
+//! Nothing goes wrong: every task runs exactly once, and everything ends.
+
+use filch_sim::{JobPlan, Options, Profile, Sim, World};
+
+/// Fails with the whole story of a run that breaks a rule.
+fn check(profile: Profile, seed: u64) {
+    if let Err(failure) = Sim::draw(profile, seed).run() {
+        let mut again = Sim::draw(profile, seed);
+        again.world.trace_on();
+        let _ = again.run();
+        let lines: Vec<&str> = again.world.trace().collect();
+        let tail = lines.len().saturating_sub(60);
+        panic!("{failure}\nlast lines:\n{}", lines[tail..].join("\n"));
+    }
+}
+
+#[test]
+fn one_node_runs_one_job() {
+    let mut sim = Sim::builder().nodes(1).slots(2).seed(1).build();
+    let job = sim.submit(JobPlan::array(50, 10_000));
+    sim.run_until_done(60_000_000).unwrap();
+    let view = sim.job(job).unwrap();
+    assert_eq!((view.counts.succeeded, view.counts.finals), (50, 50));
+    assert_eq!(sim.summary().executions, 50);
+}
+
+#[test]
+fn work_spreads_over_the_cluster() {
+    let mut sim = Sim::builder().nodes(4).slots(2).seed(2).build();
+    sim.run_until(2_000_000).unwrap();
+    let job = sim.submit(JobPlan { at: 2_000_000, ..JobPlan::array(800, 50_000) });
+    sim.run_until_done(60_000_000).unwrap();
+    assert_eq!(sim.job(job).unwrap().counts.finals, 800);
+    // 800 tasks of 50 ms on 8 slots are 5 s; the lease of the whole must not cost more than a few heartbeats on top.
+    assert!(sim.summary().us < 15_000_000, "{:?}", sim.summary());
+}
+
+#[test]
+fn drawn_runs() {
+    for seed in 0..40 {
+        check(Profile::FaultFree, seed);
+    }
+}
+
+#[test]
+fn a_world_without_jobs_ends_at_once() {
+    let mut world = World::new(Options::calm(3, 3, 1));
+    assert!(world.run_until(10_000_000));
+    assert!(world.outstanding().is_none());
+}
