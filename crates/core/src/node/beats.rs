@@ -223,7 +223,14 @@ impl Node {
     pub(super) fn learn_steward(&mut self, id: JobId, steward: NodeId, epoch: u32) {
         let me = self.id;
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if steward == me || (epoch, steward) == (job.epoch, job.steward_id) {
+        if steward == me {
+            // Said by somebody who takes this node for the steward.
+            if job.steward.is_none() && epoch >= job.epoch {
+                self.vacate(id, me);
+            }
+            return;
+        }
+        if (epoch, steward) == (job.epoch, job.steward_id) {
             return;
         }
         let newer = epoch > job.epoch;
@@ -241,6 +248,7 @@ impl Node {
         }
         job.epoch = epoch;
         job.steward_id = steward;
+        job.vacant = false;
         if job.work.holds_any() {
             self.beat_soon(steward);
         }

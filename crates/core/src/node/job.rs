@@ -148,6 +148,8 @@ pub(crate) struct Job {
 
     /// Whom this node believes to be the steward, and that one's epoch.
     pub steward_id: NodeId,
+    /// That one showed that it does not hold the office: it restarted, or asked this node for work as if this were the steward.
+    pub vacant: bool,
     pub epoch: u32,
     pub round: u32,
     pub steward: Option<Steward>,
@@ -205,6 +207,7 @@ impl Job {
             tell_held: BTreeSet::new(),
             state: JobState::Active,
             steward_id,
+            vacant: false,
             epoch: 0,
             round: 0,
             steward: None,

@@ -167,6 +167,7 @@ impl Node {
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             self.reclaim(id, p);
+            self.vacate(id, p);
         }
     }
 

@@ -267,10 +267,15 @@ impl Node {
                 let me = self.id;
                 let Some(job) = self.jobs.get_mut(&id) else { return };
                 job.work.asking = false;
+                let misled = steward == me && job.steward.is_none() && job.steward_id == from;
                 if steward != from && steward != me && job.steward_id == from {
                     job.steward_id = steward;
                 }
                 job.work.victims = victims.into_iter().filter(|(n, _)| *n != me).take(4).collect();
+                if misled {
+                    self.vacate(id, from);
+                }
+                let Some(job) = self.jobs.get_mut(&id) else { return };
                 match state {
                     JobState::Active if job.work.victims.is_empty() => self.no_luck(id),
                     JobState::Active => {}

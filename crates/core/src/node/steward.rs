@@ -68,7 +68,8 @@ impl Node {
             return;
         }
         // A believed steward that lives keeps the office: a returning higher member does not pre-empt.
-        let keeps = job.replicas.contains(&job.steward_id)
+        let keeps = !job.vacant
+            && job.replicas.contains(&job.steward_id)
             && (if job.steward_id == self.id { job.steward.is_some() } else { self.alive(job.steward_id) });
         if keeps {
             return;
@@ -80,9 +81,22 @@ impl Node {
             }
         } else if let Some(job) = self.jobs.get_mut(&id) {
             job.steward_id = next;
+            job.vacant = false;
             if job.work.holds_any() {
                 self.beat_soon(next);
             }
+        }
+    }
+
+    /// `p` is no longer the steward that this node took it for: the first live member of R is.
+    pub(super) fn vacate(&mut self, id: JobId, p: NodeId) {
+        let me = self.id;
+        if let Some(job) = self.jobs.get_mut(&id)
+            && job.steward.is_none()
+            && (job.steward_id == p || job.steward_id == me)
+        {
+            job.vacant = true;
+            self.choose_steward(id);
         }
     }
 
@@ -103,6 +117,7 @@ impl Node {
         (s.durable, s.grace_over, s.granting) = (fresh, fresh, fresh);
         job.steward = Some(s);
         job.steward_id = me;
+        job.vacant = false;
         if job.epoch != epoch {
             job.work.seen_grant = 0;
         }
@@ -172,7 +187,8 @@ impl Node {
         let state = job.state;
         let signed = need_manifest.then(|| (*job.signed).clone());
         if job.steward.is_none() {
-            let steward = job.steward_id;
+            self.vacate(id, from);
+            let steward = self.jobs.get(&id).map_or(from, |j| j.steward_id);
             return self.respond(token, Response::Nothing { steward, victims: vec![], state });
         }
         match self.grant(id, from, want) {
@@ -274,6 +290,10 @@ impl Node {
         if job.steward.as_ref().is_some_and(|s| s.epoch < jb.epoch && jb.epoch - s.epoch < MAX_EPOCH_LEAP) {
             // Somebody else took over in a later epoch; this node learns who from a summary.
             self.superseded(jb.job, jb.epoch);
+        }
+        let Some(job) = self.jobs.get_mut(&jb.job) else { return nobody(w, 0, state, Vec::new()) };
+        if job.steward.is_none() {
+            self.vacate(jb.job, w);
         }
         let Some(job) = self.jobs.get_mut(&jb.job) else { return nobody(w, 0, state, Vec::new()) };
         let Some(s) = job.steward.as_mut() else {
