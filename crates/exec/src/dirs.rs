@@ -240,8 +240,8 @@ mod tests {
         let top = base.path().join("top");
         fs::create_dir_all(top.join("a/b")).unwrap();
         fs::write(top.join("a/b/f"), "").unwrap();
-        fs::set_permissions(top.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(top.join("a"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(top.join("a/b"), fs::Permissions::from_mode(0o0)).unwrap();
+        fs::set_permissions(top.join("a"), fs::Permissions::from_mode(0o0)).unwrap();
         remove_tree(&top).unwrap();
         assert!(!top.exists());
     }
