@@ -26,6 +26,9 @@ impl Node {
         if job.role == Role::Hearsay {
             return;
         }
+        if job.role == Role::Replica && !job.held {
+            return self.timers.set(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
+        }
         let mut others: Vec<NodeId> =
             job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r) && !job.settled.contains(r)).collect();
         let active = job.state == JobState::Active;
@@ -106,6 +109,18 @@ impl Node {
         if more {
             self.timers.sooner(Timer::AntiEntropy(id), self.now + self.cfg.timing.quiet_min);
         }
+    }
+
+    /// A member of R does not know the job: its store was wiped, or the call to keep it got lost.
+    pub(super) fn replica_lacks(&mut self, p: NodeId, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.holders.remove(&p);
+        job.settled.remove(&p);
+        let manifest = (*job.signed).clone();
+        if job.held && job.replicas.contains(&p) {
+            self.ask(p, Request::Replicate(manifest), Asked::Replicate(id));
+        }
+        self.copies_changed(id);
     }
 
     /// A client of this node wants to read a job that may not be kept here.

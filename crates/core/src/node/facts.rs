@@ -103,7 +103,12 @@ impl Node {
                 known.push(fact_id);
                 continue;
             }
-            let kept = job.role != Role::Hearsay || fact.body == FactBody::Cancel;
+            // A replica keeps facts once it keeps the job itself (P1).
+            let kept = match job.role {
+                Role::Replica => job.held,
+                Role::Observer => true,
+                Role::Hearsay => false,
+            } || fact.body == FactBody::Cancel;
             if !kept || job.in_flight.contains(&fact_id) || job.in_flight.len() >= MAX_IN_FLIGHT {
                 continue;
             }
@@ -127,7 +132,7 @@ impl Node {
             let needs_blobs = job.role == Role::Replica && !skip_closure && fact.closure().next().is_some();
             if needs_blobs { fetch.push((fact_id, signed, fact)) } else { direct.push((fact_id, signed, fact)) }
         }
-        if self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica) {
+        if self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica && j.held) {
             self.send_stored(from, id, known);
         }
         self.store_facts(id, direct, Some(from));
@@ -181,7 +186,14 @@ impl Node {
         let keeps_blobs = self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica);
         let with_blobs = facts.iter().filter(|_| keeps_blobs);
         let blobs = with_blobs.flat_map(|(_, _, f)| f.closure().map(|(b, _)| b)).collect();
-        let records = facts.iter().map(|(f, signed, _)| Record::Fact(id, *f, signed.clone())).collect();
+        let mut records = Vec::new();
+        if let Some(job) = self.jobs.get_mut(&id)
+            && !std::mem::replace(&mut job.recorded, true)
+        {
+            // P1: a fact without its manifest would be nothing after a restart.
+            records.push(Record::Manifest(id, (*job.signed).clone()));
+        }
+        records.extend(facts.iter().map(|(f, signed, _)| Record::Fact(id, *f, signed.clone())));
         let facts = facts.into_iter().map(|(f, _, fact)| (f, fact)).collect();
         self.commit(blobs, records, Then::Facts { job: id, facts, ack, made: Made::Elsewhere });
     }
@@ -213,7 +225,10 @@ impl Node {
         let mut touched: Vec<(Range, u32)> = Vec::new();
         let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
         for (fact_id, fact) in &facts {
-            job.in_flight.remove(fact_id);
+            if !job.in_flight.remove(fact_id) {
+                // The job was started over meanwhile; the record is dropped again.
+                continue;
+            }
             self.counters.facts += 1;
             let change =
                 if by_arrival { job.fold.apply_by_arrival(*fact_id, fact) } else { job.fold.apply(*fact_id, fact) };
@@ -228,17 +243,17 @@ impl Node {
             if let Some(out) = job.outbox.get_mut(fact_id) {
                 out.durable = true;
                 out.signed = None;
-                if job.role == Role::Replica {
+                if job.role == Role::Replica && job.held {
                     out.acked.insert(me, store);
                 }
             }
         }
         job.settled.clear();
         job.refresh_replicas();
-        let (owner, role) = (job.manifest.owner, job.role);
+        let (owner, keeps) = (job.manifest.owner, job.role == Role::Replica && job.held);
         self.live.insert(id);
         self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
-        if role == Role::Replica {
+        if keeps {
             if let Some(to) = ack {
                 self.send_stored(to, id, facts.iter().map(|f| f.0).collect());
             }
@@ -308,6 +323,8 @@ impl Node {
         for (f, _) in &facts {
             job.in_flight.remove(f);
         }
+        // The manifest may have been in the same group: the next one has it again.
+        job.recorded = job.held;
         match made {
             Made::Pin => job.pin_in_flight = false,
             Made::Pack => self.timers.sooner(Timer::Resend(id), self.now + self.cfg.timing.resend),
@@ -385,7 +402,7 @@ impl Node {
         order.extend(job.replicas.iter().copied());
         let mut seen = BTreeSet::from([me]);
         order.retain(|n| seen.insert(*n) && job.replicas.contains(n) && self.alive(*n));
-        let own = usize::from(job.role == Role::Replica);
+        let own = usize::from(job.role == Role::Replica && job.held);
         let need = job.r();
         let mut sends: Vec<(NodeId, FactId, Option<SignedFact>)> = Vec::new();
         for (fact, out) in &job.outbox {
@@ -470,7 +487,9 @@ impl Node {
     /// A node that only helped forgets the job once it owes nothing.
     pub(super) fn maybe_drop(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let over = job.heard.as_ref().is_some_and(|h| h.state != JobState::Active) || job.state != JobState::Active;
+        let over = job.over
+            || job.heard.as_ref().is_some_and(|h| h.state != JobState::Active)
+            || job.state != JobState::Active;
         let idle =
             job.outbox.is_empty() && !job.work.holds_any() && job.work.pack.is_empty() && job.work.launches.is_empty();
         if job.role != Role::Hearsay || !over || !idle || !job.in_flight.is_empty() {

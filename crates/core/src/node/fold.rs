@@ -310,6 +310,10 @@ impl Fold {
     pub fn losses(&self, i: u32) -> u32 {
         self.lost.get(&i).map_or(0, |s| s.len() as u32)
     }
+    /// The first task in `r` that was ever lost.
+    pub fn first_lost(&self, r: Range) -> Option<u32> {
+        self.lost.range(r.lo..r.hi.max(r.lo)).next().map(|(i, _)| *i)
+    }
     /// Whether it was lost so often that it must not run again (P14).
     pub fn over_budget(&self, i: u32) -> bool {
         self.losses(i) >= limits::CRASH_BUDGET

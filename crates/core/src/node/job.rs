@@ -24,6 +24,9 @@ pub(crate) struct Tag {
     pub hops: u8,
 }
 
+/// Set in `Tag::hops`: the task was lost while it executed, so it runs alone, that a crash charges nobody else (P14).
+pub(crate) const CAREFUL: u8 = 0x80;
+
 pub(crate) fn lease_run(r: Range, tag: Tag) -> LeaseRun {
     LeaseRun { lo: r.lo, count: r.len(), attempt: tag.attempt, hops: tag.hops }
 }
@@ -172,6 +175,8 @@ pub(crate) struct Job {
     pub submission: Option<Submission>,
     /// The last summary heard, for views of nodes that are not the steward.
     pub heard: Option<Summary>,
+    /// A helper was told that the job is over.
+    pub over: bool,
 }
 
 /// What a node must offer to run any task of the job.
@@ -222,6 +227,7 @@ impl Job {
             settled: BTreeSet::new(),
             submission: None,
             heard: None,
+            over: false,
         }
     }
 

@@ -100,6 +100,8 @@ struct Running {
     left: Range,
     tag: Tag,
     slot: u16,
+    /// What it takes of the slot's depth.
+    weight: u8,
 }
 
 /// Facts whose closure is being fetched (P4).
@@ -475,6 +477,7 @@ impl Node {
                     self.on_facts(p.peer, facts);
                 }
             }
+            (Asked::Digest(job), Response::Refused(Refusal::UnknownJob)) => self.replica_lacks(p.peer, job),
             (Asked::Revoke { job, client, delete, left }, r) => self.on_revoke_answer(job, client, delete, left, r),
             (_, Response::Refused(_)) => {}
             (asked, _) => self.reject(p.peer, format!("a wrong kind of answer to {asked:?}")),

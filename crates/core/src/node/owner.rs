@@ -101,6 +101,9 @@ impl Node {
         job.recorded = true;
         job.settled.clear();
         job.holders.insert(me, store);
+        for out in job.outbox.values_mut().filter(|o| o.durable) {
+            out.acked.insert(me, store);
+        }
         let tell: Vec<NodeId> = std::mem::take(&mut job.tell_held).into_iter().collect();
         let own = job.manifest.owner == me;
         let fresh =

@@ -18,7 +18,12 @@ impl Node {
         let (me, store) = (self.id, self.cfg.store);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.refresh_replicas();
-        job.role = if job.held || job.replicas.contains(&me) {
+        let member = job.replicas.contains(&me);
+        if !job.held && member && job.outbox.is_empty() && job.fold.digest().0 > 0 {
+            self.start_over(id);
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.role = if job.held || (member && job.outbox.is_empty()) {
             Role::Replica
         } else if job.outbox.is_empty() {
             Role::Observer
@@ -159,6 +164,12 @@ impl Node {
             self.refuse(token, Refusal::Invalid("the job was deleted".into()));
             return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
         }
+        if self.jobs.get(&id).is_some_and(|j| j.role == Role::Observer && !j.held) {
+            if self.jobs.get(&id).is_some_and(|j| !j.outbox.is_empty()) {
+                return self.refuse(token, Refusal::Limit("packs that are on their way".into()));
+            }
+            self.start_over(id);
+        }
         if let Some(job) = self.jobs.get_mut(&id) {
             let held = job.held;
             job.tell_held.insert(from);
@@ -199,6 +210,16 @@ impl Node {
         self.event(Event::JobKnown(id));
         self.respond(token, Response::Replicating);
         self.begin_holding(id);
+    }
+
+    /// Facts that were stored while this node only read along came without their blobs: they are no basis for a copy (P4).
+    fn start_over(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.fold = super::fold::Fold::new(&job.manifest.spec);
+        job.in_flight.clear();
+        job.settled.clear();
+        job.recorded = false;
+        self.commit(Vec::new(), vec![filch_types::record::Record::Drop(id)], super::Then::Nothing);
     }
 
     fn begin_holding(&mut self, id: JobId) {

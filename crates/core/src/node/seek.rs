@@ -6,7 +6,7 @@ use filch_types::wire::{Given, JobState, LeaseRun, Refusal, Request, Response, S
 use filch_types::{JobId, NodeId, Timestamp, limits};
 
 use super::beats::remove_counted;
-use super::job::{Tag, lease_run};
+use super::job::{CAREFUL, Tag, lease_run};
 use super::{Asked, Node, Running, Timer};
 use crate::Mutant;
 use crate::io::{Event, Launch, LaunchId, Output, Token};
@@ -66,13 +66,15 @@ impl Node {
                 return self.slots.contains(&0);
             }
             let ns = job.work.task_ns;
-            let short = ns.is_some_and(|ns| ns / 1000 < 10 * self.cfg.timing.batch.0);
+            let careful = job.work.queue.iter().next().is_some_and(|(_, t)| t.hops & CAREFUL != 0);
+            let short = !careful && ns.is_some_and(|ns| ns / 1000 < 10 * self.cfg.timing.batch.0);
             let depth = if short { SLOT_DEPTH } else { 1 };
             let Some(slot) = (0..self.slots.len()).min_by_key(|s| self.slots[*s]).filter(|s| self.slots[*s] < depth)
             else {
                 return false;
             };
             let batch = match ns {
+                _ if careful => 1,
                 Some(ns) => (self.cfg.timing.batch.0 * 1000 / ns.max(1)).clamp(1, 8192) as u32,
                 None => 1,
             };
@@ -95,9 +97,11 @@ impl Node {
         let manifest = job.manifest.clone();
         let replicas = job.replicas.clone();
         self.queued -= u64::from(tasks.len());
-        self.slots[slot] += 1;
+        // Nothing waits behind a task that may take the node down.
+        let weight = if tag.hops & CAREFUL != 0 { SLOT_DEPTH } else { 1 };
+        self.slots[slot] += weight;
         self.counters.launched += u64::from(tasks.len());
-        self.launches.insert(launch, Running { job: id, left: tasks, tag, slot: slot as u16 });
+        self.launches.insert(launch, Running { job: id, left: tasks, tag, slot: slot as u16, weight });
         let me = self.id;
         let from = replicas.into_iter().filter(|r| *r != me && self.alive(*r)).collect();
         let attempt = tag.attempt;
@@ -307,7 +311,7 @@ impl Node {
             let mut left = w.queue.len().div_ceil(2).min(u64::from(want.max(1))) as u32;
             while left > 0 && runs.len() < limits::MAX_GRANT_RUNS {
                 let Some((r, tag)) = w.queue.take_back(left) else { break };
-                if tag.hops >= limits::MAX_HOPS {
+                if tag.hops & !CAREFUL >= limits::MAX_HOPS {
                     w.queue.insert(r, tag);
                     break;
                 }
@@ -373,7 +377,11 @@ impl Node {
         if kill && let Some(job) = self.jobs.get_mut(&id) {
             job.work.unacked = Default::default();
         }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.over = true;
+        }
         self.set_runnable(id, false);
+        self.maybe_drop(id);
     }
 
     /// Gossip or an announcement. A hint: it may be old, wrong or forged.

@@ -8,7 +8,7 @@ use filch_types::result::{Cause, Outcome, TaskOutput};
 use filch_types::wire::{JobBeat, JobBeatAck, JobState, LeaseRun, Refusal, Response, Summary};
 use filch_types::{JobId, NodeId, ResultRun, limits};
 
-use super::job::{Job, Steward, Tag, attempt_number, lease_run};
+use super::job::{CAREFUL, Job, Steward, Tag, attempt_number, lease_run};
 use super::{Made, Node, Then, Timer};
 use crate::io::{Event, Token};
 use crate::view::Role;
@@ -244,7 +244,12 @@ impl Node {
                 Some((r, _)) => (Range::new(first.lo, r.lo), 0),
                 None => (first, 0),
             };
-            let tag = Tag { attempt: attempt_number(s.epoch, n + 1), hops: 0 };
+            let (r, hops) = match job.fold.first_lost(r) {
+                Some(i) if i == r.lo => (Range::new(i, i + 1), CAREFUL),
+                Some(i) => (Range::new(r.lo, i), 0),
+                None => (r, 0),
+            };
+            let tag = Tag { attempt: attempt_number(s.epoch, n + 1), hops };
             if !twice {
                 s.pool.remove(r);
             }

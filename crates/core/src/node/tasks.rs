@@ -93,10 +93,10 @@ impl Node {
         if !l.left.is_empty() {
             return;
         }
-        let (id, slot) = (l.job, usize::from(l.slot));
+        let (id, slot, weight) = (l.job, usize::from(l.slot), l.weight);
         self.launches.remove(&launch);
         if let Some(n) = self.slots.get_mut(slot) {
-            *n = n.saturating_sub(1);
+            *n = n.saturating_sub(weight);
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.work.launches.remove(&launch);
@@ -105,6 +105,7 @@ impl Node {
             self.flush_pack(id);
             self.check_drained();
         }
+        self.maybe_drop(id);
     }
 
     /// Signs what has gathered and sends it on its way.
