@@ -23,6 +23,14 @@ impl Log {
         Ok(Self { path: path.to_owned(), file })
     }
 
+    /// Whether its path still leads to it.
+    fn in_place(&self) -> bool {
+        let (Ok(here), Ok(there)) = (rustix::fs::fstat(&self.file), rustix::fs::lstat(&self.path)) else {
+            return false;
+        };
+        (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+    }
+
     /// What is kept of `total` bytes: all, or head and tail.
     fn take(&self, total: u64) -> io::Result<Vec<u8>> {
         let keep = LOG_HEAD + LOG_TAIL;
@@ -75,13 +83,9 @@ impl Logs {
     pub(super) fn take(&self, stdout: u64, stderr: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
         Ok((self.out.take(stdout)?, self.err.take(stderr)?))
     }
-    /// Empties those that were written to.
-    pub(super) fn reset(&self, stdout: u64, stderr: u64) -> io::Result<()> {
-        for (log, len) in [(&self.out, stdout), (&self.err, stderr)] {
-            if len > 0 {
-                log.file.set_len(0)?;
-            }
-        }
-        Ok(())
+    /// Empties those that were written to. False if they cannot be used again: a task has moved or replaced one.
+    pub(super) fn reset(&self, stdout: u64, stderr: u64) -> bool {
+        let ready = |log: &Log, len: u64| log.in_place() && (len == 0 || log.file.set_len(0).is_ok());
+        ready(&self.out, stdout) && ready(&self.err, stderr)
     }
 }

@@ -219,7 +219,7 @@ impl CommandRunner {
 
     /// Makes the files ready for the next task; if they are not as they should be, it gets new ones.
     fn reset_logs(&mut self, done: &Done) {
-        let ready = self.logs.as_ref().is_some_and(|l| done.intact && l.reset(done.stdout, done.stderr).is_ok());
+        let ready = self.logs.as_ref().is_some_and(|l| done.intact && l.reset(done.stdout, done.stderr));
         if !ready {
             self.logs = None;
         }

@@ -153,7 +153,9 @@ fn signals_are_at_their_defaults() {
     let mut w = World::new();
     let out = w.one(&command(&["grep", "-E", "^(SigBlk|SigIgn)", "/proc/self/status"]).job());
     for line in w.stdout(&out).lines() {
-        assert!(line.ends_with("0000000000000000"), "{line}");
+        let set = u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap();
+        // 32 and 33 belong to the C library; nobody else can touch them.
+        assert_eq!(set & !(3 << 31), 0, "{line}");
     }
 }
 
