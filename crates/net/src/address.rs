@@ -88,6 +88,14 @@ pub(crate) fn ip(addr: &Multiaddr) -> Option<IpAddr> {
     }
 }
 
+/// What the system calls an IP address over TCP.
+pub(crate) fn tcp_socket(addr: &Multiaddr) -> Option<SocketAddr> {
+    match addr.iter().nth(1) {
+        Some(Protocol::Tcp(port)) => ip(addr).map(|ip| SocketAddr::new(ip, port)),
+        _ => None,
+    }
+}
+
 pub(crate) fn is_loopback(addr: &Multiaddr) -> bool {
     ip(addr).is_some_and(|ip| ip.is_loopback())
 }

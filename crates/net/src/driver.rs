@@ -261,7 +261,7 @@ impl Driver {
     /// Puts waiting requests on the wire as far as that is allowed.
     fn pump(&mut self, peer: PeerId, now: Instant) {
         while let Some((id, request)) = self.asked.next(peer) {
-            let wire = self.swarm.behaviour_mut().requests.send_request(&peer, request);
+            let wire = self.swarm.behaviour_mut().requests.send_request(&peer, Ok(request));
             self.asked.sent(peer, id, wire, now);
             self.count(|c| &c.requests_out);
         }

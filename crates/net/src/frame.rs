@@ -42,7 +42,12 @@ pub(crate) fn invalid(error: CodecError) -> io::Error {
 
 /// Whether the other side sent something that breaks the rules, and what.
 pub(crate) fn broke_rules(error: &io::Error) -> Option<String> {
-    error.get_ref().and_then(|e| e.downcast_ref::<CodecError>()).map(|e| format!("sent a bad frame: {e}"))
+    error.get_ref().and_then(|e| e.downcast_ref::<CodecError>()).map(bad)
+}
+
+/// For people.
+pub(crate) fn bad(error: &CodecError) -> String {
+    format!("sent a bad frame: {error}")
 }
 
 /// Requests and responses as frames.
@@ -80,22 +85,32 @@ where
     A: Serialize + DeserializeOwned + Send + Sync + 'static,
 {
     type Protocol = StreamProtocol;
-    type Request = Q;
+    /// A request that could not be read is handed on as its error: libp2p keeps a failed read to itself.
+    type Request = Result<Q, CodecError>;
     type Response = A;
 
-    async fn read_request<S: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut S) -> io::Result<Q> {
-        self.get(io).await
+    async fn read_request<S>(&mut self, _: &StreamProtocol, io: &mut S) -> io::Result<Self::Request>
+    where
+        S: AsyncRead + Unpin + Send,
+    {
+        match self.get(io).await {
+            Ok(request) => Ok(Ok(request)),
+            Err(error) => match error.get_ref().and_then(|e| e.downcast_ref::<CodecError>()) {
+                Some(broken) => Ok(Err(broken.clone())),
+                None => Err(error),
+            },
+        }
     }
 
     async fn read_response<S: AsyncRead + Unpin + Send>(&mut self, _: &StreamProtocol, io: &mut S) -> io::Result<A> {
         self.get(io).await
     }
 
-    async fn write_request<S>(&mut self, _: &StreamProtocol, io: &mut S, request: Q) -> io::Result<()>
+    async fn write_request<S>(&mut self, _: &StreamProtocol, io: &mut S, request: Self::Request) -> io::Result<()>
     where
         S: AsyncWrite + Unpin + Send,
     {
-        self.put(io, &request).await
+        self.put(io, &request.map_err(io::Error::other)?).await
     }
 
     async fn write_response<S>(&mut self, _: &StreamProtocol, io: &mut S, response: A) -> io::Result<()>

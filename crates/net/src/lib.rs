@@ -19,6 +19,8 @@ mod mux;
 mod pace;
 mod refusals;
 mod requests;
+#[cfg(test)]
+mod rogue;
 mod start;
 mod streams;
 mod transport;

@@ -116,6 +116,14 @@ fn build_swarm(
 }
 
 fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Address]) -> Result<HashSet<ListenerId>, NetError> {
+    // libp2p listens with SO_REUSEPORT: two nodes would share a port, and get each other's connections by turns. All are tried
+    // before any is taken, since `::` and `0.0.0.0` exclude each other here and not there.
+    for Address { addr, .. } in addresses {
+        if let Some(socket) = address::tcp_socket(addr) {
+            std::net::TcpListener::bind(socket)
+                .map_err(|error| NetError::Listen { address: addr.to_string(), why: error.to_string() })?;
+        }
+    }
     let mut ids = HashSet::new();
     for Address { addr, .. } in addresses {
         let id = swarm.listen_on(addr.clone()).map_err(|error| {

@@ -8,16 +8,17 @@ use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures::future::poll_fn;
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox};
 use libp2p::core::transport::timeout::TransportTimeout;
-use libp2p::core::transport::{Boxed, OrTransport};
+use libp2p::core::transport::{Boxed, DialOpts, ListenerId, OrTransport, PortUse, TransportEvent};
 use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, Version};
 use libp2p::core::{ConnectedPoint, UpgradeInfo};
 use libp2p::identity::Keypair;
-use libp2p::{PeerId, Transport, noise, quic, tcp};
+use libp2p::{Multiaddr, PeerId, Transport, TransportError, noise, quic, tcp};
 
 use crate::address::node_id;
 use crate::config::{NetError, NetLimits};
@@ -34,7 +35,7 @@ pub(crate) fn build(
     let noise = noise::Config::new(keypair).map_err(|e| NetError::Setup(e.to_string()))?;
     let secure = Secure { noise, gate: gate.clone() };
     let tcp_counters = counters.clone();
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
+    let tcp = FreshPort(tcp::tokio::Transport::new(tcp::Config::default().nodelay(true)))
         .upgrade(Version::V1Lazy)
         .authenticate(secure)
         .multiplex(Yamux)
@@ -49,6 +50,33 @@ pub(crate) fn build(
     let both = OrTransport::new(quic, tcp).map(|either, _| either.into_inner());
     let both = TransportTimeout::with_ingoing_timeout(both, limits.handshake);
     Ok(TransportTimeout::with_outgoing_timeout(both, limits.dial).boxed())
+}
+
+/// Dials from a fresh port. By default libp2p dials from the port that it listens on: two nodes that dial each other at the same
+/// moment then share one TCP connection on which both are the dialler, and the handshake fails.
+struct FreshPort<T>(T);
+
+impl<T: Transport + Unpin> Transport for FreshPort<T> {
+    type Output = T::Output;
+    type Error = T::Error;
+    type ListenerUpgrade = T::ListenerUpgrade;
+    type Dial = T::Dial;
+
+    fn listen_on(&mut self, id: ListenerId, addr: Multiaddr) -> Result<(), TransportError<T::Error>> {
+        self.0.listen_on(id, addr)
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        self.0.remove_listener(id)
+    }
+
+    fn dial(&mut self, addr: Multiaddr, opts: DialOpts) -> Result<T::Dial, TransportError<T::Error>> {
+        self.0.dial(addr, DialOpts { port_use: PortUse::New, ..opts })
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TransportEvent<T::ListenerUpgrade, T::Error>> {
+        Pin::new(&mut self.0).poll(cx)
+    }
 }
 
 /// Noise, then the proof. Under a name of its own, so that other libp2p programs are gone after one message.

@@ -147,6 +147,8 @@ impl Driver {
                 }
                 return;
             }
+            // The swarm takes this node's own addresses out of a dial.
+            DialError::NoAddresses if matches!(target, Some(Target::Seed(_))) => (Failure::Self_, String::new()),
             DialError::NoAddresses | DialError::Aborted => (Failure::Unreachable, error.to_string()),
         };
         // Kademlia dials, too: those are its own business.

@@ -139,7 +139,7 @@ impl Driver {
     pub fn exchange_with(&mut self, peer: &PeerId) {
         if self.config.exchange {
             let known = self.known_to(peer);
-            self.swarm.behaviour_mut().exchange.send_request(peer, known);
+            self.swarm.behaviour_mut().exchange.send_request(peer, Ok(known));
         }
     }
 

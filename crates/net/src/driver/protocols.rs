@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use filch_types::codec::{self, CodecError};
+use filch_types::limits;
 use filch_types::wire::{Request, Response, Summary};
-use filch_types::{codec, limits};
 use libp2p::gossipsub::{self, MessageAcceptance};
-use libp2p::request_response::{self, InboundFailure, OutboundFailure};
-use libp2p::{PeerId, identify, kad, mdns};
+use libp2p::request_response::{self, OutboundFailure};
+use libp2p::{PeerId, identify, kad, mdns, ping};
 
 use super::Driver;
 use crate::address;
@@ -44,6 +45,7 @@ impl Driver {
                 Ok(_) => {
                     self.heard(&event.peer, now);
                 }
+                Err(ping::Failure::Unsupported) => {}
                 Err(error) => {
                     tracing::debug!(peer = %event.peer, %error, "a connection is dead");
                     self.swarm.close_connection(event.connection);
@@ -53,15 +55,23 @@ impl Driver {
         }
     }
 
-    fn on_request_event(&mut self, event: request_response::Event<Request, Response>, now: Instant) {
+    fn on_request_event(
+        &mut self,
+        event: request_response::Event<Result<Request, CodecError>, Response>,
+        now: Instant,
+    ) {
         use request_response::{Event, Message};
         match event {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
                 let Some(node) = self.heard(&peer, now) else { return };
                 self.count(|c| &c.requests_in);
+                let request = match request {
+                    Ok(request) => request,
+                    // Dropping the channel lets the requester know, here and below.
+                    Err(error) => return self.refused_peer(&peer, frame::bad(&error), now),
+                };
                 match self.owed.add(channel, now) {
                     Some(token) => self.out.push_back(NetEvent::Request(node, token, request)),
-                    // Dropping the channel lets the requester know.
                     None => self.count(|c| &c.answers_missed),
                 }
             }
@@ -79,10 +89,6 @@ impl Driver {
                 }
                 self.pump(peer, now);
             }
-            Event::InboundFailure { peer, error: InboundFailure::Io(error), .. } => match frame::broke_rules(&error) {
-                Some(why) => self.refused_peer(&peer, why, now),
-                None => tracing::debug!(%peer, %error, "an answer could not be sent"),
-            },
             Event::InboundFailure { peer, error, .. } => tracing::debug!(%peer, %error, "a request was not answered"),
             Event::ResponseSent { .. } => {}
         }
@@ -104,11 +110,15 @@ impl Driver {
         }
     }
 
-    fn on_exchange_event(&mut self, event: request_response::Event<Known, Known>, now: Instant) {
+    fn on_exchange_event(&mut self, event: request_response::Event<Result<Known, CodecError>, Known>, now: Instant) {
         use request_response::{Event, Message};
         match event {
             Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
                 self.heard(&peer, now);
+                let request = match request {
+                    Ok(request) => request,
+                    Err(error) => return self.refused_peer(&peer, frame::bad(&error), now),
+                };
                 let answer = if self.config.exchange { self.known_to(&peer) } else { Known::default() };
                 let _ = self.swarm.behaviour_mut().exchange.send_response(channel, answer);
                 self.take_known(peer, &request, now);
@@ -117,8 +127,7 @@ impl Driver {
                 self.heard(&peer, now);
                 self.take_known(peer, &response, now);
             }
-            Event::InboundFailure { peer, error: InboundFailure::Io(error), .. }
-            | Event::OutboundFailure { peer, error: OutboundFailure::Io(error), .. } => {
+            Event::OutboundFailure { peer, error: OutboundFailure::Io(error), .. } => {
                 if let Some(why) = frame::broke_rules(&error) {
                     self.refused_peer(&peer, why, now);
                 }
