@@ -10,7 +10,7 @@ use crate::{Ledger, ReplayStats};
 
 /// Runs every case; `fresh` makes an empty ledger, `reopen` ends one as a crash would and opens it again.
 pub fn run<L: Ledger>(mut fresh: impl FnMut() -> L, mut reopen: impl FnMut(L) -> L) {
-    let cases: [(&str, fn(&mut dyn FnMut() -> L, &mut dyn FnMut(L) -> L)); 8] = [
+    let cases: [(&str, Case<L>); 8] = [
         ("every kind of record comes back", every_kind_comes_back),
         ("a manifest comes before what belongs to it", manifests_first),
         ("forget keeps only the tombstone", forget_keeps_the_tombstone),
@@ -26,6 +26,7 @@ pub fn run<L: Ledger>(mut fresh: impl FnMut() -> L, mut reopen: impl FnMut(L) ->
     }
 }
 
+type Case<L> = fn(Fresh<'_, L>, Reopen<'_, L>);
 type Fresh<'a, L> = &'a mut dyn FnMut() -> L;
 type Reopen<'a, L> = &'a mut dyn FnMut(L) -> L;
 

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::ErrorKind;
+
 use common::{Dice, Disk};
 use filch_ledger::conformance::{a_fact, a_manifest, replayed};
 use filch_ledger::{CommitError, Ledger, OpenError, RedbLedger};
@@ -166,16 +168,18 @@ fn a_full_disk_refuses_the_group_keeps_nothing_of_it_and_passes() {
 }
 
 #[test]
-fn a_failed_fsync_is_final() {
-    let disk = fresh();
-    let mut ledger = disk.open().expect("open");
-    ledger.commit(&group(0)).expect("commit");
-    disk.fail_sync(true);
-    assert!(matches!(ledger.commit(&group(1)), Err(CommitError::Fatal(_))));
-    disk.fail_sync(false);
-    assert!(matches!(ledger.commit(&group(2)), Err(CommitError::Fatal(_))), "never retried");
-    assert!(matches!(ledger.put_meta("k", None), Err(CommitError::Fatal(_))));
-    check_image(disk.image(|| false), 1, 3, "after the failed fsync");
+fn a_failed_fsync_is_final_whatever_its_reason() {
+    for kind in [ErrorKind::Other, ErrorKind::StorageFull] {
+        let disk = fresh();
+        let mut ledger = disk.open().expect("open");
+        ledger.commit(&group(0)).expect("commit");
+        disk.fail_sync(Some(kind));
+        assert!(matches!(ledger.commit(&group(1)), Err(CommitError::Fatal(_))));
+        disk.fail_sync(None);
+        assert!(matches!(ledger.commit(&group(2)), Err(CommitError::Fatal(_))), "never retried");
+        assert!(matches!(ledger.put_meta("k", None), Err(CommitError::Fatal(_))));
+        check_image(disk.image(|| false), 1, 3, "after the failed fsync");
+    }
 }
 
 #[test]

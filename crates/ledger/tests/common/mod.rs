@@ -28,7 +28,7 @@ struct Inner {
     capacity: Option<u64>,
     /// Operations until the next one fails for good.
     fail_in: Option<u64>,
-    fail_sync: bool,
+    fail_sync: Option<io::ErrorKind>,
     /// Writes and syncs so far.
     ops: u64,
     /// What there would be after a crash before each operation from now on.
@@ -71,7 +71,7 @@ impl Disk {
     pub fn fail_in(&self, ops: u64) {
         self.inner().fail_in = Some(ops);
     }
-    pub fn fail_sync(&self, fail: bool) {
+    pub fn fail_sync(&self, fail: Option<io::ErrorKind>) {
         self.inner().fail_sync = fail;
     }
     /// Remembers what there is just before operation number `op`.
@@ -143,8 +143,8 @@ impl StorageBackend for Disk {
     }
     fn sync_data(&self) -> io::Result<()> {
         let mut inner = self.step()?;
-        if inner.fail_sync {
-            return Err(io::Error::other("fsync failed"));
+        if let Some(kind) = inner.fail_sync {
+            return Err(io::Error::new(kind, "fsync failed"));
         }
         inner.synced = inner.seen.clone();
         inner.since.clear();
