@@ -1,2 +1,8 @@
-//! The `filch` command line.
-fn main() {}
+//! The `filch` binary.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    filch::main()
+}

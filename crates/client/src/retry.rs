@@ -1,5 +1,6 @@
 //! Failed tasks again, as a new job. A pure function: the node needs no notion of it.
 
+use bytes::Bytes;
 use filch_api::spec::{EdgeSpec, GroupSpec, JobSpec, TasksSpec};
 use filch_types::items::{Reader, Writer};
 use filch_types::ranges::{Range, RangeSet};
@@ -11,7 +12,7 @@ pub struct Retry {
     /// What to submit, once `lists` are put.
     pub spec: JobSpec,
     /// Its item lists.
-    pub lists: Vec<Vec<u8>>,
+    pub lists: Vec<Bytes>,
 }
 
 /// Why there is no such job.
@@ -27,7 +28,7 @@ pub enum RetryError {
 
 /// The job that runs `tasks` (indices in the old job) again. `lists` are the old item lists, in the order of the groups that
 /// have one. Array tasks keep their values as long as the pieces fit into a job's groups; beyond that they become a list of values.
-pub fn retry(old: &JobSpec, lists: &[Vec<u8>], tasks: &RangeSet) -> Result<Retry, RetryError> {
+pub fn retry<B: AsRef<[u8]>>(old: &JobSpec, lists: &[B], tasks: &RangeSet) -> Result<Retry, RetryError> {
     let mut out = Retry { spec: JobSpec { groups: Vec::new(), ..old.clone() }, lists: Vec::new() };
     let mut lists = lists.iter();
     let mut lo = 0u32;
@@ -89,7 +90,7 @@ fn count(tasks: &TasksSpec) -> u32 {
 impl Retry {
     fn keep(&mut self, writer: Writer) -> TasksSpec {
         let count = writer.count();
-        let bytes = writer.finish();
+        let bytes = Bytes::from(writer.finish());
         let tasks = TasksSpec::Items { list: BlobId::of(&bytes), len: bytes.len() as u64, count };
         self.lists.push(bytes);
         tasks
@@ -177,14 +178,14 @@ mod tests {
     fn nothing_and_missing_lists_are_errors() {
         let (spec, lists) = old();
         assert_eq!(retry(&spec, &lists, &set(&[])), Err(RetryError::Nothing));
-        assert_eq!(retry(&spec, &[], &set(&[5])), Err(RetryError::List(1)));
+        assert_eq!(retry::<Vec<u8>>(&spec, &[], &set(&[5])), Err(RetryError::List(1)));
     }
 
     #[test]
     fn an_array_in_too_many_pieces_becomes_a_list() {
         let spec = JobSpec { groups: vec![group("g", TasksSpec::Array { first: 0, step: 1, count: 1000 })], ..old().0 };
         let odd: Vec<u32> = (0..1000).filter(|i| i % 2 == 1).collect();
-        let new = retry(&spec, &[], &set(&odd)).unwrap();
+        let new = retry::<Vec<u8>>(&spec, &[], &set(&odd)).unwrap();
         assert_eq!(new.spec.groups.len(), 1);
         assert_eq!(Reader::new(&new.lists[0]).unwrap().get(499).unwrap().values, ["999"]);
     }

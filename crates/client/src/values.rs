@@ -1,5 +1,6 @@
 //! The values of a job's tasks, for people: read from its item lists.
 
+use bytes::Bytes;
 use filch_api::spec::{JobSpec, TasksSpec};
 use filch_types::JobId;
 use filch_types::items::Reader;
@@ -19,12 +20,12 @@ pub struct Values {
 enum Kind {
     Once,
     Array { first: i64, step: i64 },
-    List(Reader<Vec<u8>>),
+    List(Reader<Bytes>),
 }
 
 impl Values {
     /// From a spec and its item lists in the order of the groups that have one.
-    pub fn new(spec: &JobSpec, lists: Vec<Vec<u8>>) -> Result<Self, ClientError> {
+    pub fn new(spec: &JobSpec, lists: Vec<Bytes>) -> Result<Self, ClientError> {
         let mut lists = lists.into_iter();
         let mut groups = Vec::new();
         for group in &spec.groups {
@@ -63,7 +64,7 @@ impl Values {
 }
 
 /// The item lists of a job, in the order of the groups that have one.
-pub async fn item_lists(client: &Client, job: JobId, spec: &JobSpec) -> Result<Vec<Vec<u8>>, ClientError> {
+pub async fn item_lists(client: &Client, job: JobId, spec: &JobSpec) -> Result<Vec<Bytes>, ClientError> {
     let mut lists = Vec::new();
     for group in &spec.groups {
         if let TasksSpec::Items { list, len, .. } = group.tasks {
@@ -71,7 +72,7 @@ pub async fn item_lists(client: &Client, job: JobId, spec: &JobSpec) -> Result<V
                 return Err(ClientError::Protocol("an item list of more than 4 GiB".into()));
             }
             let max = usize::try_from(len).unwrap_or(usize::MAX);
-            lists.push(client.blob_bytes(list, Some(job), max).await?.to_vec());
+            lists.push(client.blob_bytes(list, Some(job), max).await?);
         }
     }
     Ok(lists)

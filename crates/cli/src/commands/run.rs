@@ -1,0 +1,115 @@
+//! `filch run`.
+
+use clap::Args;
+use filch_api::{TaskCause, TaskResult, TaskState};
+use filch_client::{Follow, Stage, Update};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::task_args::TaskArgs;
+use crate::context::Context;
+use crate::error::Error;
+use crate::follow::{Printer, Progress, leave};
+use crate::plan::Sources;
+use crate::submit::submit;
+
+/// Run one command somewhere in the cluster
+///
+/// Its stdout and stderr are passed through, its exit code becomes this one's. There is no shell in between; words are taken as they are, except
+/// that {in} and {out} are known if -i or -o is given.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  filch run -- uname -a
+  filch run -i notes.txt -- wc -w notes.txt
+  filch run -i photo.jpg -o small.jpg -- convert {in} -resize 512 {out}
+  filch run -- sh -c 'exit 3'; echo $?               # 3")]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    task: TaskArgs,
+    /// Program and arguments
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
+    words: Vec<String>,
+}
+
+pub(crate) async fn run(args: RunArgs, cx: &mut Context) -> Result<u8, Error> {
+    one(args, cx).await.map_err(|e| match e {
+        // Writing to a closed pipe is the reader's wish.
+        Error::Io(e) => Error::Io(e),
+        e if e.exit() == 2 => e,
+        e => Error::NotRun(Box::new(e)),
+    })
+}
+
+async fn one(args: RunArgs, cx: &mut Context) -> Result<u8, Error> {
+    let plan = args.task.plan(args.words, Sources::Once, true)?;
+    let deliver_to = args.task.deliver_to()?;
+    let files = deliver_to.is_some();
+    let submitted = submit(cx, plan, deliver_to, args.task.copies).await?;
+    let job = submitted.submission.job;
+    // Without files to wait for, the first result is the last word.
+    let stage = if files { Stage::Final } else { Stage::Visible };
+    let mut updates = cx.client.results(job, &Follow { follow: true, stage, ..Follow::default() }).await?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut printer = Printer::new(cx, job, Some(submitted.values), false);
+    let silent = Progress::silent();
+    let mut exit = None;
+    loop {
+        let update = tokio::select! {
+            _ = interrupt.recv() => return leave(cx, job, &mut interrupt).await,
+            update = updates.next() => update?,
+        };
+        match update {
+            Some(Update::Result(result)) => {
+                if cx.json {
+                    printer.result(&result, &silent).await?;
+                } else {
+                    printer.output(&result, &silent).await?;
+                }
+                printer.flush(&silent)?;
+                explain(cx, &result);
+                exit = Some(exit_code(&result));
+                if !files {
+                    return Ok(exit_code(&result));
+                }
+            }
+            Some(Update::Progress { .. }) => {}
+            Some(Update::End { delivery, .. }) => {
+                let lost = delivery.filter(|d| d.failed > 0);
+                for problem in lost.iter().flat_map(|d| &d.problems) {
+                    cx.say(format_args!("filch: not written: {problem}"));
+                }
+                // Without a result the job was cancelled before it ran.
+                return Ok(match exit {
+                    Some(0) if lost.is_some() => OURS,
+                    Some(code) => code,
+                    None => OURS,
+                });
+            }
+            None => return Ok(exit.unwrap_or(OURS)),
+        }
+    }
+}
+
+/// Our fault, or somebody else's than the program's.
+const OURS: u8 = 125;
+
+/// Says what the program could not say itself.
+fn explain(cx: &Context, r: &TaskResult) {
+    let silent = r.stderr.total == 0;
+    match &r.cause {
+        Some(TaskCause::Exit(126 | 127)) if !silent => {}
+        Some(TaskCause::Exit(code)) if *code != 126 && *code != 127 => {}
+        Some(TaskCause::Handler(_)) if !silent => {}
+        Some(cause) => cx.say(format_args!("filch: {cause}")),
+        None if r.state == TaskState::Cancelled => cx.say("filch: the job was cancelled"),
+        None => {}
+    }
+}
+
+fn exit_code(r: &TaskResult) -> u8 {
+    match (&r.state, &r.cause) {
+        (TaskState::Succeeded, _) => 0,
+        (_, Some(cause)) => cause.exit_code(),
+        _ => OURS,
+    }
+}

@@ -1,0 +1,68 @@
+//! `filch submit`.
+
+use clap::Args;
+use filch_api::SubmitLine;
+
+use super::map::MapArgs;
+use crate::context::Context;
+use crate::error::Error;
+use crate::follow::Progress;
+use crate::plan::PlanError;
+use crate::render::words;
+use crate::submit::submit;
+
+/// Hand in a job and leave: prints its id once enough nodes hold it
+///
+/// Takes what `filch map` takes; without any source, the command is one task. After `accepted` this machine may go away.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  job=$(filch submit -i {} -o 'out/{/}.gz' -- sh -c 'gzip -c \"$1\" > \"$2\"' _ {in} {out} ::: big/*)
+  filch wait $job
+  filch submit --copies 2 -- ./nightly.sh")]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    map: MapArgs,
+}
+
+pub(crate) async fn run(args: SubmitArgs, cx: &mut Context) -> Result<u8, Error> {
+    detached(&args.map, true, cx).await
+}
+
+/// Submits and waits for the copies only.
+pub(crate) async fn detached(args: &MapArgs, once: bool, cx: &mut Context) -> Result<u8, Error> {
+    let plan = match args.plan(false, once) {
+        Err(Error::Plan(e @ PlanError::Empty(_))) => {
+            cx.say(format_args!("{e}"));
+            return Ok(0);
+        }
+        other => other?,
+    };
+    if args.dry_run {
+        return args.preview(cx, &plan);
+    }
+    let deliver_to = args.task.deliver_to()?;
+    let mut submission = submit(cx, plan, deliver_to, args.task.copies).await?.submission;
+    let job = submission.job;
+    let mut progress = Progress::copying(cx);
+    loop {
+        match submission.next().await {
+            Ok(SubmitLine::Accepted { holders, .. }) => {
+                progress.finish();
+                cx.say(format_args!("accepted: {}", words::copies(&holders)));
+                cx.out.accepted(job, &holders)?;
+                return Ok(0);
+            }
+            Ok(SubmitLine::Copies { have, want, missing_bytes, eta_ms, .. }) => {
+                progress.copies(have, want, missing_bytes, eta_ms);
+                progress.tell();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                progress.finish();
+                cx.say(format_args!("job {} is not accepted, but known to this node", job.short()));
+                return Err(error.into());
+            }
+        }
+    }
+}
