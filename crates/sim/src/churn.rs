@@ -8,7 +8,7 @@ use filch_types::{JobId, StoreId};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::fault::{DiskAfter, Fault, Planned};
-use crate::host::{Paused, Slot};
+use crate::host::{Host, Paused, Slot};
 use crate::options::Profile;
 use crate::oracle::Seen;
 use crate::shelf::Shelf;
@@ -114,7 +114,9 @@ impl World {
                 (Some(Undo::Well(node)), for_us)
             }
             Fault::Leave { node } => {
-                if !self.may_lose(node) {
+                let works = |h: &Host| !h.frozen && h.options.able && h.options.slots > 0;
+                let others = self.hosts.iter().enumerate().any(|(o, h)| o != node && works(h));
+                if !others || !self.may_lose(node) {
                     return None;
                 }
                 self.leave(node);
@@ -186,10 +188,7 @@ impl World {
         // What was being written may have made it; what waited was not even begun.
         let cut = dice.below(count as u64 + 1) as usize;
         let coins: Vec<bool> = (0..count).map(|n| if independent { dice.one_in(2) } else { n < cut }).collect();
-        let mut out = std::mem::take(&mut self.hosts[h].disk);
-        let open: Vec<_> = out.writing.drain(..).chain(out.waiting.drain(..)).collect();
-        self.hosts[h].disk = out;
-        for (n, pending) in open.iter().enumerate() {
+        for (n, pending) in self.hosts[h].disk.take_open().iter().enumerate() {
             if coins.get(n) == Some(&true) {
                 self.make_durable(h, pending);
             }
@@ -308,12 +307,15 @@ impl World {
         for conn in over {
             match self.streams.churn.below(3) {
                 0 => {
-                    let (a, b) = (self.streams.churn.between(1_000, 300_000), self.streams.churn.between(1_000, 300_000));
+                    let (a, b) =
+                        (self.streams.churn.between(1_000, 300_000), self.streams.churn.between(1_000, 300_000));
                     self.break_conn(conn, a, b);
                 }
                 1 => {
-                    let (a, b) =
-                        (self.streams.churn.between(1_000_000, 30_000_000), self.streams.churn.between(1_000_000, 30_000_000));
+                    let (a, b) = (
+                        self.streams.churn.between(1_000_000, 30_000_000),
+                        self.streams.churn.between(1_000_000, 30_000_000),
+                    );
                     self.break_conn(conn, a, b);
                 }
                 _ => {}
@@ -336,9 +338,8 @@ impl World {
     /// Damages an input blob of a job that another node holds too.
     fn rot(&mut self, h: usize) -> bool {
         let other = |w: &World, job| {
-            (0..w.hosts.len()).any(|o| {
-                o != h && !w.hosts[o].frozen && w.holds_all(o, job) && !w.hosts[o].rotten.contains(&job)
-            })
+            (0..w.hosts.len())
+                .any(|o| o != h && !w.hosts[o].frozen && w.holds_all(o, job) && !w.hosts[o].rotten.contains(&job))
         };
         let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.keys().copied().filter(|j| other(self, *j)).collect();
         let Some(job) = self.streams.churn.pick(&jobs) else { return false };
@@ -369,10 +370,7 @@ impl World {
         self.hosts[h].drained = true;
         self.stop_process(h);
         // What it still wrote gets written.
-        let mut disk = std::mem::take(&mut self.hosts[h].disk);
-        let open: Vec<_> = disk.writing.drain(..).chain(disk.waiting.drain(..)).collect();
-        self.hosts[h].disk = disk;
-        for pending in &open {
+        for pending in &self.hosts[h].disk.take_open() {
             self.make_durable(h, pending);
         }
         self.drop_conns(h, |w| w.streams.churn.between(200, 6_000));

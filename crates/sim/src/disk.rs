@@ -127,14 +127,9 @@ impl Disk {
         self.writing.extend(self.waiting.drain(..n));
         true
     }
-    /// The power goes: of what was not acked, `survives` says for each group, in order, whether it was kept.
-    pub fn crash(&mut self, mut survives: impl FnMut(usize) -> bool) -> Vec<Pending> {
-        let open = self.writing.drain(..).chain(self.waiting.drain(..));
-        let kept: Vec<Pending> = open.enumerate().filter(|(n, _)| survives(*n)).map(|(_, p)| p).collect();
-        for p in &kept {
-            p.records.iter().for_each(|r| self.image.apply(r));
-        }
-        kept
+    /// The process ends: what was on its way, in order.
+    pub fn take_open(&mut self) -> Vec<Pending> {
+        self.writing.drain(..).chain(self.waiting.drain(..)).collect()
     }
     /// Remembers the present image for a later roll-back.
     pub fn remember(&mut self) {

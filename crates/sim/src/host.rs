@@ -43,6 +43,8 @@ pub struct Batch {
     pub step: u64,
     /// It was told to stop.
     pub stopping: bool,
+    /// Its first task cannot be started.
+    pub dud: bool,
 }
 
 /// One slot: the launch that runs and those that wait behind it.

@@ -1,12 +1,12 @@
 //! What the world knows and no node is asked for: every manifest and fact that ever existed, decoded once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use filch_types::manifest::{Generator, SignedManifest};
 use filch_types::sign::Simulated;
+use filch_types::{BlobId, Fact, FactBody, FactId, JobId, Manifest, NodeId, Nonce, Outcome, SignedFact};
 use filch_types::{codec, limits};
-use filch_types::{BlobId, Fact, FactId, JobId, Manifest, NodeId, Nonce, Outcome, SignedFact};
 
 use crate::digest::Digest;
 
@@ -39,6 +39,8 @@ pub struct Known {
     pub jobs: BTreeMap<JobId, Arc<JobInfo>>,
     /// By id.
     pub facts: BTreeMap<FactId, Arc<FactInfo>>,
+    /// Members that `AddReplica` facts name.
+    pub added: BTreeMap<JobId, BTreeSet<NodeId>>,
     /// Inputs that item lists name.
     pub lists: BTreeMap<BlobId, Vec<(BlobId, u64)>>,
     /// Planned jobs by nonce.
@@ -84,6 +86,9 @@ impl Known {
             return None;
         }
         let fact = signed.open(&Simulated(NodeId::default())).ok()?;
+        if let FactBody::AddReplica(node) = fact.body {
+            self.added.entry(fact.job).or_default().insert(node);
+        }
         let closure = fact.closure().map(|(b, _)| b).collect();
         let info = Arc::new(FactInfo { fact, closure });
         self.facts.insert(id, info.clone());

@@ -35,6 +35,9 @@ pub(crate) struct Call {
     pub conn: u64,
 }
 
+/// Packets behind a cut, with their connection.
+type Parked = Vec<(u64, Box<Packet>)>;
+
 /// State of all links.
 #[derive(Default)]
 pub(crate) struct Net {
@@ -49,7 +52,7 @@ pub(crate) struct Net {
     /// Loss of the day.
     pub loss_ppm: u32,
     /// What waits behind a cut, as a transport's buffers do.
-    pub parked: BTreeMap<(usize, usize), Vec<(u64, Box<Packet>)>>,
+    pub parked: BTreeMap<(usize, usize), Parked>,
     /// Dials on their way.
     pub dialing: BTreeSet<(usize, usize)>,
     /// Latest arrival per connection and direction, if links keep order.
@@ -186,7 +189,11 @@ impl World {
     fn pick_conn(&mut self, from: usize, to: usize) -> Option<u64> {
         let conns: Vec<u64> = self.hosts[from].ends.get(&to)?.iter().copied().collect();
         // Usually the newest; sometimes one that is already dead at the other end.
-        if conns.len() > 1 && self.streams.net.one_in(4) { self.streams.net.pick(&conns) } else { conns.last().copied() }
+        if conns.len() > 1 && self.streams.net.one_in(4) {
+            self.streams.net.pick(&conns)
+        } else {
+            conns.last().copied()
+        }
     }
 
     fn carry(&mut self, conn: u64, from: usize, to: usize, what: Packet) {

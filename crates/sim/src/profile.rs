@@ -105,7 +105,11 @@ impl Draw {
             dup_ppm: if lossy { self.dice.log_between(100, 50_000) as u32 } else { 0 },
             blob_bytes_per_s: self.dice.log_between(1_000_000, 1_000_000_000),
             unreachable_ppm: 0,
-            gossip_loss_ppm: if calm { 0 } else { *[0, 10_000, 300_000, 1_000_000].get(self.dice.below(4) as usize).unwrap_or(&0) },
+            gossip_loss_ppm: if calm {
+                0
+            } else {
+                *[0, 10_000, 300_000, 1_000_000].get(self.dice.below(4) as usize).unwrap_or(&0)
+            },
             gossip_us: self.dice.log_between(500, 500 * MS),
             dial_us: self.dice.log_between(MS, 2 * S),
         }
@@ -174,7 +178,8 @@ impl Draw {
         let even = self.dice.one_in(2);
         let mut out: Vec<GroupPlan> = Vec::new();
         for g in 0..count {
-            let size = if even || count == 1 { tasks / count } else { self.dice.between(1, u64::from(tasks / count)) as u32 };
+            let size =
+                if even || count == 1 { tasks / count } else { self.dice.between(1, u64::from(tasks / count)) as u32 };
             let size = size.max(1);
             let inputs = (0..self.dice.below(3)).map(|_| self.dice.log_between(100, 5_000_000)).collect();
             let mut needs = Vec::new();

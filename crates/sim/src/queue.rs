@@ -47,8 +47,4 @@ impl<E> Queue<E> {
     pub fn len(&self) -> usize {
         self.heap.len()
     }
-    /// Whether none wait.
-    pub fn is_empty(&self) -> bool {
-        self.heap.is_empty()
-    }
 }

@@ -5,8 +5,8 @@ use filch_core::view::JobView;
 use filch_types::{JobId, StoreId};
 
 use crate::fault::Fault;
-use crate::oracle::Violation;
 use crate::options::{JobPlan, Options, Profile};
+use crate::oracle::Violation;
 use crate::world::{Ev, Stats, World};
 
 /// A simulated cluster.
@@ -152,9 +152,7 @@ impl Sim {
     fn verdict(&self) -> Result<(), Failure> {
         match &self.world.violation {
             None => Ok(()),
-            Some(v) => {
-                Err(Failure { violation: v.clone(), options: Box::new(self.world.options.clone()) })
-            }
+            Some(v) => Err(Failure { violation: v.clone(), options: Box::new(self.world.options.clone()) }),
         }
     }
 

@@ -197,6 +197,29 @@ impl World {
         }
     }
 
+    /// A job's blobs may go; what was still being fetched for it is called off.
+    pub(crate) fn release(&mut self, h: usize, job: JobId) {
+        self.hosts[h].shelf.release(job);
+        let open: Vec<u64> = self.hosts[h].fetches.iter().filter(|(_, f)| f.job == job).map(|(n, _)| *n).collect();
+        for n in open {
+            if let Some(fetch) = self.hosts[h].fetches.remove(&n) {
+                self.called_off(h, fetch);
+            }
+        }
+    }
+
+    /// Outputs are being carried out: what comes of it must wait for its turn.
+    fn called_off(&mut self, h: usize, mut fetch: Fetch) {
+        fetch.all.clear();
+        fetch.missing = vec![(BlobId::default(), 0)];
+        fetch.from.clear();
+        fetch.step = None;
+        let number = self.number();
+        let life = self.hosts[h].life;
+        self.hosts[h].fetches.insert(number, fetch);
+        self.after(0, Ev::Fetch { host: h, life, fetch: number });
+    }
+
     /// A scrub, or a read, finds what rotted.
     pub(crate) fn scrub(&mut self, h: usize, job: JobId) {
         if self.hosts[h].rotten.remove(&job) && !self.closure_durable(h, job) {

@@ -12,8 +12,8 @@ use crate::digest::Digest;
 use crate::history::{End, Run};
 use crate::host::{Batch, FetchFor, Running};
 use crate::known::{JobInfo, value_of};
-use crate::oracle::Seen;
 use crate::options::{Leaves, Work};
+use crate::oracle::Seen;
 use crate::world::{Ev, World};
 
 /// Launches in one slot, the running one included.
@@ -40,6 +40,7 @@ impl World {
     fn next_launch(&mut self, h: usize, slot: u16) {
         let step = self.number();
         let now = self.now;
+        let dud = self.hosts[h].sick > 0 || self.streams.exec.chance(self.options.bounce_ppm);
         let place = &mut self.hosts[h].slots[usize::from(slot)];
         if place.now.is_some() {
             return;
@@ -54,10 +55,10 @@ impl World {
             reported: now,
             step,
             stopping: false,
+            dud,
             launch,
         });
-        let sick = self.hosts[h].sick > 0 || self.streams.exec.chance(self.options.bounce_ppm);
-        let Some(info) = self.info(job).filter(|_| !sick) else {
+        let Some(info) = self.info(job).filter(|_| !dud) else {
             return self.after_spawn(h, slot, step);
         };
         let needed = self.inputs(&info, tasks);
@@ -103,10 +104,12 @@ impl World {
             return self.after(delay, Ev::Exec { host: h, life, slot, step });
         }
         let sick = self.hosts[h].sick > 0;
-        let Some(batch) = self.hosts[h].slots[usize::from(slot)].now.as_ref().filter(|b| b.step == step) else { return };
+        let Some(batch) = self.hosts[h].slots[usize::from(slot)].now.as_ref().filter(|b| b.step == step) else {
+            return;
+        };
         if batch.running.is_some() {
             self.task_ends(h, slot);
-        } else if sick {
+        } else if sick || batch.dud {
             return self.bounce(h, slot, "spawn failed");
         }
         self.task_starts(h, slot);
@@ -292,6 +295,10 @@ impl World {
                 file(Content::Blob(BlobId::of(&name), len))
             }
         };
-        if fails { Outcome::Failed(Cause::Exit(1), TaskOutput { files: Vec::new(), ..output }) } else { Outcome::Success(output) }
+        if fails {
+            Outcome::Failed(Cause::Exit(1), TaskOutput { files: Vec::new(), ..output })
+        } else {
+            Outcome::Success(output)
+        }
     }
 }

@@ -12,8 +12,8 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::disk::Disk;
-use crate::host::{Host, Slot};
 use crate::history::History;
+use crate::host::{Host, Slot};
 use crate::known::Known;
 use crate::model::{Disks, DrawnDisks, DrawnExecutors, DrawnLinks, Executors, Links};
 use crate::net::{Net, Packet};
@@ -396,7 +396,11 @@ impl World {
             boot: host.boot,
             name: format!("n{h}"),
             slots: host.options.slots,
-            offers: if host.options.able { vec!["command".into(), format!("handler:{}", crate::load::HANDLER)] } else { vec![] },
+            offers: if host.options.able {
+                vec!["command".into(), format!("handler:{}", crate::load::HANDLER)]
+            } else {
+                vec![]
+            },
             result_copies: self.options.result_copies,
             timing: self.options.timing.0.clone(),
             mutant: self.options.mutant,
@@ -519,7 +523,7 @@ impl World {
             Output::Commit { ticket, blobs, records } => self.commit(h, ticket, blobs, records),
             Output::FetchClosure { job, manifest, from } => self.fetch_closure(h, job, manifest, from),
             Output::FetchBlobs { fetch, job, blobs, from } => self.fetch_blobs(h, fetch, job, blobs, from),
-            Output::Release(job) => self.hosts[h].shelf.release(job),
+            Output::Release(job) => self.release(h, job),
             Output::Launch(launch) => self.launch(h, launch),
             Output::Stop(launch) => self.stop(h, launch),
             Output::Reply(client, reply) => self.client_reply(h, client, reply),

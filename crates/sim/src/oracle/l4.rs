@@ -7,7 +7,6 @@ use filch_core::ClientId;
 
 use super::Oracle;
 use crate::clients::Purpose;
-use crate::options::Action;
 use crate::world::World;
 
 /// A revocation takes at most so long after faults have ended: a few requests, each with a limit.
@@ -59,7 +58,7 @@ impl Oracle for L4 {
             }
             for (action, (_, h, what)) in job.then.iter().enumerate() {
                 let done = world.clients.done.contains_key(&(plan, action));
-                if standing.accepted && !done && !world.hosts[*h].frozen && *what != Action::Watch {
+                if standing.accepted && !done && !world.hosts[*h].frozen {
                     return Some(format!("{what:?} of job {plan} at n{h} is not done"));
                 }
             }

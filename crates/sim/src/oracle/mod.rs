@@ -3,16 +3,34 @@
 
 mod l1;
 mod l2;
+mod l3;
 mod l4;
+mod l5;
+mod l6;
+mod l7;
 mod l8;
+mod s1;
+mod s10;
 mod s11;
+mod s12;
 mod s13;
+mod s14;
+mod s2;
+mod s3;
+mod s4;
+mod s5;
+mod s6;
+mod s7;
+mod s8;
+mod s9;
 
 use filch_core::view::Role;
 use filch_core::{ClientId, Input, Output, Reply};
-use filch_types::JobId;
+use std::collections::BTreeSet;
+
 use filch_types::record::Record;
-use filch_types::wire::Response;
+use filch_types::wire::{JobState, Response};
+use filch_types::{JobId, NodeId};
 
 use crate::fault::DiskAfter;
 use crate::history::Run;
@@ -20,10 +38,26 @@ use crate::options::{Options, Profile};
 use crate::world::World;
 use l1::L1;
 use l2::L2;
+use l3::L3;
 use l4::L4;
+use l5::L5;
+use l6::L6;
+use l7::L7;
 use l8::L8;
+use s1::S1;
+use s2::S2;
+use s3::S3;
+use s4::S4;
+use s5::S5;
+use s6::S6;
+use s7::S7;
+use s8::S8;
+use s9::S9;
+use s10::S10;
 use s11::S11;
+use s12::S12;
 use s13::S13;
+use s14::S14;
 
 /// Something that just happens. State of the world is from directly before it.
 #[derive(Debug)]
@@ -131,12 +165,34 @@ pub trait Oracle {
 
 /// Those that apply to a run.
 pub fn all(options: &Options) -> Vec<Box<dyn Oracle>> {
-    let mut all: Vec<Box<dyn Oracle>> = vec![Box::new(S11), Box::new(S13::default())];
+    let mut all: Vec<Box<dyn Oracle>> = vec![
+        Box::new(S3::default()),
+        Box::new(S4),
+        Box::new(S6::default()),
+        Box::new(S7),
+        Box::new(S8),
+        Box::new(S9),
+        Box::new(S10),
+        Box::new(S11),
+        Box::new(S12::default()),
+        Box::new(S13::default()),
+        Box::new(S14),
+    ];
     if options.profile != Profile::OverBudget {
-        all.push(Box::new(L4::default()));
-        all.push(Box::new(L1));
-        all.push(Box::new(L2));
-        all.push(Box::new(L8));
+        // More losses than promised to survive: what these promise is then no promise.
+        all.extend::<[Box<dyn Oracle>; 11]>([
+            Box::new(S1::default()),
+            Box::new(S2::default()),
+            Box::new(S5::default()),
+            Box::new(L4::default()),
+            Box::new(L5::default()),
+            Box::new(L1),
+            Box::new(L2),
+            Box::new(L3),
+            Box::new(L6),
+            Box::new(L7::default()),
+            Box::new(L8),
+        ]);
     }
     all
 }
@@ -155,4 +211,25 @@ pub(crate) fn core_keepers(world: &World, job: JobId) -> Vec<usize> {
         view.is_some_and(|v| v.role == Role::Replica)
     };
     (0..world.hosts.len()).filter(keeps).collect()
+}
+
+/// R of a job as all facts of the world together say it.
+pub(crate) fn replicas(world: &World, job: JobId) -> BTreeSet<NodeId> {
+    let mut out: BTreeSet<NodeId> = world.info(job).iter().flat_map(|i| i.manifest.replicas.iter().copied()).collect();
+    out.extend(world.known.added.get(&job).into_iter().flatten());
+    out
+}
+
+/// Copies that a job has among the nodes that are up, and copies that it should have; `None` for a cancelled one, which has
+/// nothing left to protect.
+pub(crate) fn copies(world: &World, job: JobId) -> Option<(usize, usize)> {
+    let info = world.info(job)?;
+    let keepers = core_keepers(world, job);
+    let view = |h: &usize| world.hosts[*h].node.as_ref().and_then(|n| n.job(job));
+    if keepers.iter().filter_map(view).any(|v| v.state == JobState::Cancelled) {
+        return None;
+    }
+    let up = world.hosts.iter().filter(|h| h.is_up() && !h.frozen).count();
+    let have = keepers.iter().filter(|h| world.holds_all(**h, job)).count();
+    Some((have, usize::from(info.manifest.k).min(up)))
 }

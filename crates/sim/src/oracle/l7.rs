@@ -1,0 +1,40 @@
+//! L7: a quiet cluster is quiet. When every job has ended and the copies agree, nodes say little more than a probe per pair
+//! and period, nobody gossips, nothing is written. Guards lifelines, back-off, and every timer that should have stopped. A
+//! job that still waits for a slow repair is no quiet cluster.
+
+use super::{Oracle, copies, live_jobs};
+use crate::world::{Stats, World};
+
+/// See the module.
+#[derive(Default)]
+pub struct L7 {
+    before: Option<(u64, Stats)>,
+}
+
+impl Oracle for L7 {
+    fn rule(&self) -> &'static str {
+        "L7"
+    }
+
+    fn quiet(&mut self, world: &World) {
+        let thin = live_jobs(world).iter().any(|j| copies(world, *j).is_some_and(|(have, want)| have < want));
+        self.before = (!thin).then_some((world.now, world.stats));
+    }
+
+    fn at_end(&mut self, world: &World) -> Result<(), String> {
+        let Some((since, before)) = self.before else { return Ok(()) };
+        let up = world.hosts.iter().filter(|h| h.is_up() && !h.frozen).count() as u64;
+        let pairs = up * up.saturating_sub(1) / 2;
+        let periods = (world.now - since) / world.options.timing.0.idle_beat.0 + 2;
+        let said = world.stats.messages + world.stats.requests - before.messages - before.requests;
+        let most = 2 * pairs * periods + 4;
+        if said > most {
+            return Err(format!("{said} messages in {} us of quiet, {most} would do", world.now - since));
+        }
+        let (gossips, commits) = (world.stats.gossips - before.gossips, world.stats.commits - before.commits);
+        if gossips > 0 || commits > 0 {
+            return Err(format!("{gossips} summaries and {commits} commits while nothing happens"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! S9: a deleted job never returns; a cancelled one starts nothing new. A node whose disk has the cancel fact or the
+//! tombstone launches nothing of the job; a tombstone is never followed by a manifest again; and once everything has settled,
+//! every revocation that a client was told is done holds at every node of the core. Guards P11.
+
+use filch_core::Output;
+use filch_core::view::Role;
+use filch_types::record::Record;
+use filch_types::wire::JobState;
+use filch_types::{FactBody, JobId};
+
+use super::{Oracle, Seen};
+use crate::world::World;
+
+/// See the module.
+#[derive(Default)]
+pub struct S9;
+
+fn revoked_on_disk(world: &World, h: usize, job: JobId) -> bool {
+    if !world.history.revoke_asked.contains_key(&job) {
+        return false;
+    }
+    let Some(kept) = world.hosts[h].disk.image.jobs.get(&job) else { return false };
+    let cancels = |id| world.known.facts.get(id).is_some_and(|f| matches!(f.fact.body, FactBody::Cancel));
+    kept.tombstone.is_some() || kept.facts.keys().any(cancels)
+}
+
+impl Oracle for S9 {
+    fn rule(&self) -> &'static str {
+        "S9"
+    }
+
+    fn saw(&mut self, world: &World, seen: &Seen<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Did { host, output: Output::Launch(l) } if revoked_on_disk(world, *host, l.job) => {
+                return Err(format!("n{host} launches {:?} of {:?} after its end", l.tasks, l.job));
+            }
+            Seen::Durable { host, record } if !matches!(record, Record::Forget(..) | Record::Drop(_)) => {
+                let kept = world.hosts[*host].disk.image.jobs.get(&record.job());
+                if matches!(record, Record::Manifest(..) | Record::Held(_))
+                    && kept.is_some_and(|k| k.tombstone.is_some())
+                {
+                    return Err(format!("n{host} keeps {:?} again after it was deleted", record.job()));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn waits(&self, world: &World) -> Option<String> {
+        for (job, (deleted, _)) in &world.history.revoked {
+            // Only replicas that are left can remember; if all who knew have left, nothing can be expected.
+            let up = |h: &usize| world.hosts[*h].is_up() && !world.hosts[*h].frozen;
+            if !(0..world.hosts.len()).filter(up).any(|h| revoked_on_disk(world, h, *job)) {
+                continue;
+            }
+            for h in (0..world.hosts.len()).filter(up) {
+                let view = world.hosts[h].node.as_ref().and_then(|n| n.job(*job)).filter(|v| v.role == Role::Replica);
+                let Some(view) = view else { continue };
+                let fine = if *deleted { view.state == JobState::Deleted } else { view.state != JobState::Active };
+                if !fine {
+                    return Some(format!("n{h} still has {job:?} as {:?}, though it was revoked", view.state));
+                }
+            }
+        }
+        None
+    }
+}
