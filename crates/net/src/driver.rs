@@ -31,7 +31,10 @@ use crate::streams::{BlobStream, Opener};
 
 /// Commands that are taken before the swarm gets its turn.
 const BATCH: usize = 128;
-/// How long connections may take to close at the end.
+/// How long what was said before the end may take to be written, ...
+const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS_CHECK: Duration = Duration::from_millis(2);
+/// ... and connections to close after it.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// The longest sleep; wakes nobody else, so it may be rare.
 const LONG: Duration = Duration::from_secs(300);
@@ -58,6 +61,8 @@ struct Peer {
 
 struct Connection {
     loopback: bool,
+    /// When something was last heard on it, as far as protocols tell.
+    heard: Instant,
 }
 
 /// Counts events per second.
@@ -84,6 +89,8 @@ pub(crate) struct Driver {
     lan: Option<Lan>,
     asked: Asked<OutboundRequestId>,
     owed: Owed<ResponseChannel<Response>>,
+    /// Answers that are not written yet.
+    answering: usize,
     refusals: Refusals,
     /// When to tell some peers what was learned.
     spread: Option<Instant>,
@@ -127,6 +134,7 @@ impl Driver {
             lan,
             asked,
             owed,
+            answering: 0,
             refusals: Refusals::default(),
             spread: None,
             compare: Instant::now() + discovery::COMPARE,
@@ -172,13 +180,40 @@ impl Driver {
                         self.on_command(command, now);
                     }
                 }
-                event = self.swarm.select_next_some() => self.on_swarm(event, Instant::now()),
+                event = self.swarm.select_next_some() => {
+                    let now = Instant::now();
+                    if matches!(event, SwarmEvent::ConnectionClosed { .. }) {
+                        // What came over it comes before its end.
+                        while let Ok(event) = inbound.try_recv() {
+                            self.on_inbound(event, now);
+                        }
+                    }
+                    self.on_swarm(event, now);
+                }
                 Some(event) = inbound.recv() => self.on_inbound(event, Instant::now()),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
         }
         stop.cancel();
+        commands.close();
+        while let Ok(command) = commands.try_recv() {
+            self.on_command(command, Instant::now());
+        }
+        self.last_words().await;
         self.farewell().await;
+    }
+
+    /// What the driver said before it said `Shutdown` still goes out.
+    async fn last_words(&mut self) {
+        let until = tokio::time::Instant::now() + LAST_WORDS;
+        while self.answering > 0 || self.peers.values().filter_map(|p| p.outbox.as_ref()).any(|o| !o.queue.is_idle()) {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm(event, Instant::now()),
+                () = tokio::time::sleep(LAST_WORDS_CHECK) => {}
+                () = tokio::time::sleep_until(until) => return,
+            }
+            self.out.clear();
+        }
     }
 
     /// Closes every connection, so that the peers see it now and not after a time limit.
@@ -204,9 +239,10 @@ impl Driver {
             Command::Request(node, id, request) => self.request(node, id, request, now),
             Command::Respond(token, response) => {
                 if let Some(channel) = self.owed.take(token) {
-                    // The error is the response itself: the requester is gone or its time is over.
-                    if self.swarm.behaviour_mut().requests.send_response(channel, response).is_err() {
-                        self.count(|c| &c.answers_missed);
+                    match self.swarm.behaviour_mut().requests.send_response(channel, response) {
+                        Ok(()) => self.answering += 1,
+                        // The requester is gone or its time is over.
+                        Err(_) => self.count(|c| &c.answers_missed),
                     }
                 }
             }
@@ -317,6 +353,14 @@ impl Driver {
         let entry = self.peers.get_mut(peer)?;
         entry.heard = now;
         Some(entry.node)
+    }
+
+    /// The same, on a known connection.
+    fn heard_on(&mut self, peer: &PeerId, connection: ConnectionId, now: Instant) -> Option<NodeId> {
+        if let Some(connection) = self.peers.get_mut(peer).and_then(|p| p.connections.get_mut(&connection)) {
+            connection.heard = now;
+        }
+        self.heard(peer, now)
     }
 
     fn refused_peer(&mut self, peer: &PeerId, why: String, now: Instant) {

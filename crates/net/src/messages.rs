@@ -35,6 +35,8 @@ pub(crate) struct Queue {
 struct Frames {
     list: VecDeque<Vec<u8>>,
     bytes: usize,
+    /// A batch was taken and is not written yet.
+    writing: bool,
 }
 
 impl Queue {
@@ -68,7 +70,14 @@ impl Queue {
             batch.push(frame);
         }
         frames.bytes -= bytes;
+        frames.writing = !batch.is_empty();
         batch
+    }
+
+    /// Nothing waits and nothing is being written.
+    pub fn is_idle(&self) -> bool {
+        let frames = self.frames.lock().unwrap_or_else(PoisonError::into_inner);
+        frames.list.is_empty() && !frames.writing
     }
 
     async fn next(&self) -> Vec<Vec<u8>> {

@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +16,7 @@ use futures::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use libp2p::core::muxing::{StreamMuxer, StreamMuxerBox};
 use libp2p::core::transport::timeout::TransportTimeout;
 use libp2p::core::transport::{Boxed, DialOpts, ListenerId, OrTransport, PortUse, TransportEvent};
-use libp2p::core::upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, Version};
+use libp2p::core::upgrade::{InboundConnectionUpgrade, NegotiationError, OutboundConnectionUpgrade, Version};
 use libp2p::core::{ConnectedPoint, UpgradeInfo};
 use libp2p::identity::Keypair;
 use libp2p::{Multiaddr, PeerId, Transport, TransportError, noise, quic, tcp};
@@ -146,7 +147,7 @@ async fn prove_on_first_stream(
     mut connection: quic::Connection,
     point: ConnectedPoint,
 ) -> Result<(PeerId, quic::Connection), SecureError> {
-    let broken = |e: quic::Error| SecureError::Member(HandshakeError::Io(std::io::Error::other(e)));
+    let broken = |e: quic::Error| SecureError::Member(HandshakeError::Io(io::Error::other(e)));
     let (role, mut stream) = match point {
         ConnectedPoint::Dialer { .. } => {
             let stream = poll_fn(|cx| Pin::new(&mut connection).poll_outbound(cx)).await.map_err(broken)?;
@@ -167,17 +168,26 @@ async fn prove_on_first_stream(
 }
 
 /// The handshake's error inside what the swarm reports, if it was that.
-pub(crate) fn handshake_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e HandshakeError> {
+pub(crate) fn handshake_error(error: &io::Error) -> Option<&HandshakeError> {
+    find(error)
+}
+
+/// Whether the other side is some other program: no common name for the first step.
+pub(crate) fn speaks_otherwise(error: &io::Error) -> bool {
+    matches!(find(error), Some(NegotiationError::Failed))
+}
+
+/// The first error of this type among the error and its sources.
+fn find<'e, E: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e E> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(found) = error.downcast_ref::<HandshakeError>() {
+        if let Some(found) = error.downcast_ref::<E>() {
             return Some(found);
         }
         // `io::Error::source` skips the error that it wraps.
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()) {
-            if let Some(found) = handshake_error(inner) {
-                return Some(found);
-            }
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if let Some(found) = wrapped.and_then(|inner| find(inner)) {
+            return Some(found);
         }
         next = error.source();
     }

@@ -4,10 +4,11 @@
 mod common;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use common::{LIMIT, Node, config, fetching, job, pair};
 use filch_core::io::{ReqId, Token};
-use filch_net::{Command, NetConfig, NetEvent, StreamError};
+use filch_net::{Command, NetConfig, NetEvent, NetLimits, StreamError};
 use filch_types::fact::SignedFact;
 use filch_types::sign::Sig;
 use filch_types::wire::{JobState, Message, Request, Response, Summary};
@@ -157,7 +158,7 @@ async fn gossip_reaches_those_who_are_not_neighbours() {
     // Gossip promises nothing, least of all before its mesh stands: say it until it is heard.
     let heard = c.wait("Gossip", |e| matches!(e, NetEvent::Gossip(_)).then_some(()));
     let say = async {
-        let mut every = tokio::time::interval(std::time::Duration::from_millis(200));
+        let mut every = tokio::time::interval(Duration::from_millis(200));
         for seq in 0.. {
             every.tick().await;
             a.command(Command::Publish(summary(seq)));
@@ -205,7 +206,7 @@ async fn fifty_megabytes_over_a_stream() {
 #[tokio::test]
 async fn many_streams_at_once_all_arrive_and_one_too_many_is_refused() {
     let (mut a, b) = pair(0).await;
-    let most = filch_net::NetLimits::default().streams_per_peer;
+    let most = NetLimits::default().streams_per_peer;
     let opens = (0..most).map(|_| b.net.open_stream(a.id));
     let mut ours = futures::future::try_join_all(opens).await.unwrap();
     let mut theirs = Vec::new();
@@ -247,8 +248,59 @@ async fn a_killed_peer_is_down_and_its_requests_fail() {
 }
 
 #[tokio::test]
+async fn a_peer_that_hangs_is_given_up_after_one_silent_request() {
+    let limits = NetLimits { request: Duration::from_millis(300), ..Default::default() };
+    let mut a = Node::start(NetConfig { limits, ..config(0) }).await;
+    let (address, own) = (a.address(), a.id);
+    let (hang_on, hung) = std::sync::mpsc::channel::<()>();
+    let hanging = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let node = runtime.block_on(async {
+            let mut node = Node::start(NetConfig { bootstrap: vec![address], ..config(1) }).await;
+            node.up(own).await;
+            node
+        });
+        // Its sockets stay open, and nobody serves them.
+        let _ = hung.recv();
+        drop((runtime, node));
+    });
+    let id = a.wait("Up", |e| if let NetEvent::Up(id) = e { Some(*id) } else { None }).await;
+    a.command(Command::Request(id, ReqId(1), Request::Manifest(job(1))));
+    assert_eq!(a.answer(ReqId(1)).await, None);
+    a.down(id).await;
+    drop(hang_on);
+    hanging.join().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_end_goes_out() {
+    let (mut a, mut b) = pair(0).await;
+    a.command(Command::Request(b.id, ReqId(1), Request::Manifest(job(1))));
+    let (_, token, _) = b.request().await;
+    let id = b.id;
+    for n in 0..100 {
+        b.command(Command::Send(a.id, fetching(n)));
+    }
+    b.command(Command::Respond(token, Response::Done));
+    let net = b.net.clone();
+    b.shutdown().await;
+    assert_eq!(a.answer(ReqId(1)).await, Some(Response::Done));
+    a.down(id).await;
+    // Messages promise nothing once the connection closes, but they did go out.
+    assert_eq!(net.counters().messages_out, 100);
+}
+
+#[tokio::test]
+async fn dropping_the_last_handle_ends_the_network() {
+    let (mut a, b) = pair(0).await;
+    let id = b.id;
+    drop(b);
+    a.down(id).await;
+}
+
+#[tokio::test]
 async fn a_full_command_queue_gives_the_command_back() {
-    let limits = filch_net::NetLimits { commands: 1, ..Default::default() };
+    let limits = NetLimits { commands: 1, ..Default::default() };
     let a = Node::start(NetConfig { limits, ..config(0) }).await;
     // No await in between: the driver cannot take any on this one-threaded runtime.
     let full = (0..2).filter_map(|n| a.net.command(Command::Send(a.id, fetching(n))).err()).collect::<Vec<_>>();

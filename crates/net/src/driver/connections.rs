@@ -14,7 +14,7 @@ use crate::behaviour::BehaviourEvent;
 use crate::book::{Failure, Target};
 use crate::handle::NetEvent;
 use crate::membership::HandshakeError;
-use crate::transport::handshake_error;
+use crate::transport::{handshake_error, speaks_otherwise};
 
 impl Driver {
     pub fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>, now: Instant) {
@@ -58,7 +58,7 @@ impl Driver {
     fn established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, now: Instant) {
         let Some(node) = address::node_id(&peer) else { return };
         let remote = endpoint.get_remote_address();
-        let connection = Connection { loopback: address::is_loopback(remote) };
+        let connection = Connection { loopback: address::is_loopback(remote), heard: now };
         let first = !self.peers.contains_key(&peer);
         let entry = self.peers.entry(peer).or_insert_with(|| Peer {
             node,
@@ -171,6 +171,10 @@ impl Driver {
                         let (who, why) = told(error, addr);
                         self.refused(who, why.clone(), now);
                         return (Failure::Refused, why);
+                    }
+                    // Found on the LAN, but some other program.
+                    _ if speaks_otherwise(io) => {
+                        result = (Failure::Refused, "it is no filch node".to_string());
                     }
                     _ => result.1 = chain(io),
                 },

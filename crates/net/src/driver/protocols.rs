@@ -6,7 +6,8 @@ use filch_types::codec::{self, CodecError};
 use filch_types::limits;
 use filch_types::wire::{Request, Response, Summary};
 use libp2p::gossipsub::{self, MessageAcceptance};
-use libp2p::request_response::{self, OutboundFailure};
+use libp2p::request_response::{self, InboundFailure, OutboundFailure};
+use libp2p::swarm::ConnectionId;
 use libp2p::{PeerId, identify, kad, mdns, ping};
 
 use super::Driver;
@@ -43,7 +44,7 @@ impl Driver {
             }
             BehaviourEvent::Ping(event) => match event.result {
                 Ok(_) => {
-                    self.heard(&event.peer, now);
+                    self.heard_on(&event.peer, event.connection, now);
                 }
                 Err(ping::Failure::Unsupported) => {}
                 Err(error) => {
@@ -62,8 +63,8 @@ impl Driver {
     ) {
         use request_response::{Event, Message};
         match event {
-            Event::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
-                let Some(node) = self.heard(&peer, now) else { return };
+            Event::Message { peer, connection_id, message: Message::Request { request, channel, .. } } => {
+                let Some(node) = self.heard_on(&peer, connection_id, now) else { return };
                 self.count(|c| &c.requests_in);
                 let request = match request {
                     Ok(request) => request,
@@ -75,26 +76,39 @@ impl Driver {
                     None => self.count(|c| &c.answers_missed),
                 }
             }
-            Event::Message { peer, message: Message::Response { request_id, response }, .. } => {
-                self.heard(&peer, now);
+            Event::Message { peer, connection_id, message: Message::Response { request_id, response } } => {
+                self.heard_on(&peer, connection_id, now);
                 if let Some((_, id, _)) = self.asked.ended(&request_id) {
                     self.out.push_back(NetEvent::Response(id, response));
                 }
                 self.pump(peer, now);
             }
-            Event::OutboundFailure { peer, request_id, error, .. } => {
+            Event::OutboundFailure { peer, connection_id, request_id, error } => {
                 if let Some((_, id, sent)) = self.asked.ended(&request_id) {
                     self.request_failed(id);
-                    self.on_outbound_failure(&peer, &error, sent, now);
+                    self.on_outbound_failure(&peer, connection_id, &error, sent, now);
                 }
                 self.pump(peer, now);
             }
-            Event::InboundFailure { peer, error, .. } => tracing::debug!(%peer, %error, "a request was not answered"),
-            Event::ResponseSent { .. } => {}
+            Event::InboundFailure { peer, error, .. } => {
+                // One that was omitted was never counted.
+                if !matches!(error, InboundFailure::ResponseOmission) {
+                    self.answering = self.answering.saturating_sub(1);
+                }
+                tracing::debug!(%peer, %error, "a request was not answered");
+            }
+            Event::ResponseSent { .. } => self.answering = self.answering.saturating_sub(1),
         }
     }
 
-    fn on_outbound_failure(&mut self, peer: &PeerId, error: &OutboundFailure, sent: Instant, now: Instant) {
+    fn on_outbound_failure(
+        &mut self,
+        peer: &PeerId,
+        connection: ConnectionId,
+        error: &OutboundFailure,
+        sent: Instant,
+        now: Instant,
+    ) {
         match error {
             OutboundFailure::Io(error) => match frame::broke_rules(error) {
                 Some(why) => self.refused_peer(peer, why, now),
@@ -102,12 +116,19 @@ impl Driver {
             },
             // Not one word since: the link is dead, and TCP would find out in a quarter of an hour. A new connection has
             // a chance as soon as there is a way again.
-            OutboundFailure::Timeout if self.peers.get(peer).is_some_and(|p| p.heard < sent) => {
-                tracing::debug!(%peer, "silent for a whole request: disconnecting");
-                let _ = self.swarm.disconnect_peer_id(*peer);
+            OutboundFailure::Timeout if self.is_silent(peer, connection, sent) => {
+                tracing::debug!(%peer, "a connection was silent for a whole request: closing it");
+                self.swarm.close_connection(connection);
             }
             error => tracing::debug!(%peer, %error, "a request failed"),
         }
+    }
+
+    /// Of several connections of a peer one may be a dead remnant while the others live.
+    fn is_silent(&self, peer: &PeerId, connection: ConnectionId, since: Instant) -> bool {
+        let Some(peer) = self.peers.get(peer) else { return false };
+        let heard = peer.connections.get(&connection).map_or(peer.heard, |c| c.heard);
+        heard < since && (peer.heard < since || peer.connections.len() > 1)
     }
 
     fn on_exchange_event(&mut self, event: request_response::Event<Result<Known, CodecError>, Known>, now: Instant) {
