@@ -10,6 +10,7 @@ use super::job::{CAREFUL, Tag, lease_run};
 use super::{Asked, Node, Running, Timer};
 use crate::Mutant;
 use crate::io::{Event, Launch, LaunchId, Output, Token};
+use crate::view::Role;
 
 /// Jobs looked at per call: bounds the work of one input.
 const LOOK: usize = 64;
@@ -377,10 +378,15 @@ impl Node {
         if kill && let Some(job) = self.jobs.get_mut(&id) {
             job.work.unacked = Default::default();
         }
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.over = true;
+        // On a replica only its own fold ends a job: whoever said that it is over may have been the last to know why.
+        if let Some(job) = self.jobs.get_mut(&id)
+            && !(job.role == Role::Replica && job.state == JobState::Active && !kill)
+        {
+            job.over = job.role == Role::Hearsay;
+            self.set_runnable(id, false);
+        } else {
+            self.no_luck(id);
         }
-        self.set_runnable(id, false);
         self.maybe_drop(id);
     }
 

@@ -131,6 +131,7 @@ impl Node {
             self.timers.set(Timer::Grace(id), self.now + self.cfg.timing.lease);
             self.timers.set(Timer::AntiEntropy(id), self.now);
         }
+        self.set_runnable(id, true);
         self.timers.set(Timer::Announce(id), self.now);
         self.timers.set(Timer::Repair(id), self.now + self.cfg.timing.beat);
         self.beat_soon(me);
