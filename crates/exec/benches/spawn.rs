@@ -1,1 +1,189 @@
-fn main() {}
+//! What the executor costs over bare spawning, and how fast no-op handlers go.
+//!
+//! `cargo bench -p filch-exec [-- TASKS [DIR]]`. Bare `posix_spawn` and wait alternates with the executor, five times; what
+//! counts is the ratio of the medians. DIR is where the work directory goes.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use filch_exec::{Batch, Exec, ExecConfig, Handlers, Host, HostError, Report};
+use filch_types::items;
+use filch_types::manifest::{Generator, Group, InFile, Program, TaskLimits};
+use filch_types::ranges::Range;
+use filch_types::template::Template;
+use filch_types::{BlobId, Content, JobId, JobSpec, Manifest, NodeId, Nonce};
+
+const ROUNDS: usize = 5;
+/// Tasks of one batch; the core makes batches of about 4 ms.
+const BATCH: u32 = 8;
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Nothing is placed or kept here.
+struct NoHost;
+
+impl Host for NoHost {
+    fn items(&self, _: BlobId, _: u64) -> Result<Arc<items::Reader<Vec<u8>>>, HostError> {
+        Err(HostError::Unavailable("none".into()))
+    }
+    fn place(&self, _: &InFile, _: &Path) -> Result<(), HostError> {
+        Err(HostError::Unavailable("none".into()))
+    }
+    fn keep(&self, path: &Path, _: usize) -> Result<Content, HostError> {
+        std::fs::read(path).map(Content::Inline).map_err(|e| HostError::Io(e.to_string()))
+    }
+    fn keep_bytes(&self, bytes: Vec<u8>, _: usize) -> Result<Content, HostError> {
+        Ok(Content::Inline(bytes))
+    }
+}
+
+fn job(program: Program, outputs: Vec<Template>, count: u32) -> Arc<Manifest> {
+    let group = Group {
+        name: "bench".into(),
+        tasks: Generator::Array { first: 0, step: 1, count },
+        program,
+        env: vec![],
+        inputs: vec![],
+        outputs,
+        limits: TaskLimits::default(),
+        retries: 0,
+        needs: vec![],
+        resources: vec![],
+    };
+    let spec = JobSpec {
+        name: "bench".into(),
+        priority: 0,
+        attended: false,
+        groups: vec![group],
+        closure_bytes: 0,
+        closure_blobs: 0,
+    };
+    let owner = NodeId([1; 32]);
+    Arc::new(Manifest { owner, nonce: Nonce([0; 16]), created_ms: 0, k: 1, r: 1, replicas: vec![owner], spec })
+}
+
+fn command(argv: &[&str]) -> Program {
+    Program::Command { argv: argv.iter().map(|a| Template::literal(*a)).collect() }
+}
+
+/// `tasks` in `threads` threads, nothing around them.
+fn bare(tasks: u32, threads: u32) -> Result<Duration, Failure> {
+    let began = Instant::now();
+    let one = |n: u32| -> Result<(), std::io::Error> {
+        for _ in 0..n {
+            let mut c = Command::new("/bin/true");
+            c.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|s| {
+        let all: Vec<_> = (0..threads).map(|_| s.spawn(move || one(tasks / threads))).collect();
+        all.into_iter().try_for_each(|t| t.join().map_err(|_| "a thread failed")?.map_err(Failure::from))
+    })?;
+    Ok(began.elapsed())
+}
+
+struct Node {
+    exec: Exec,
+    reports: Receiver<Report>,
+    launch: u64,
+}
+
+impl Node {
+    fn new(dir: &Path, slots: u16) -> Result<Self, Failure> {
+        let mut config = ExecConfig::new(dir.join(format!("work{slots}")), NodeId([7; 32]), "bench", slots);
+        config.spawner = vec![std::env::current_exe()?.into(), "__spawner".into()];
+        let (tx, reports) = channel();
+        let exec = Exec::new(config, Arc::new(NoHost), Handlers::builtin(), Box::new(move |r| drop(tx.send(r))))?;
+        Ok(Self { exec, reports, launch: 0 })
+    }
+
+    /// All tasks of the job, in batches, two of them with each slot as the core does it.
+    fn run(&mut self, manifest: &Arc<Manifest>, slots: u16, batch: u32) -> Result<Duration, Failure> {
+        let began = Instant::now();
+        let (mut next, total) = (0, manifest.spec.total());
+        let mut open = std::collections::BTreeMap::new();
+        let mut done = 0;
+        let mut start = |node: &mut Self, open: &mut std::collections::BTreeMap<u64, (u16, u32)>, slot| {
+            let tasks = Range::new(next, (next + batch).min(total));
+            if !tasks.is_empty() {
+                next = tasks.hi;
+                node.launch += 1;
+                open.insert(node.launch, (slot, tasks.len()));
+                let (launch, manifest) = (node.launch, manifest.clone());
+                node.exec.start(Batch { launch, job: JobId([1; 32]), manifest, tasks, attempt: 1, slot });
+            }
+        };
+        for slot in (0..slots).chain(0..slots) {
+            start(self, &mut open, slot);
+        }
+        while done < total {
+            match self.reports.recv_timeout(Duration::from_secs(60))? {
+                Report::Bounced { why, .. } => return Err(why.into()),
+                Report::Finished { launch, runs } => {
+                    let n: u32 = runs.iter().map(|r| r.count).sum();
+                    if !runs.iter().all(|r| r.outcome.is_success()) {
+                        return Err(format!("{:?}", runs.first()).into());
+                    }
+                    done += n;
+                    let (slot, left) = open.get_mut(&launch).ok_or("an unknown batch")?;
+                    *left -= n;
+                    if *left == 0 {
+                        let slot = *slot;
+                        open.remove(&launch);
+                        start(self, &mut open, slot);
+                    }
+                }
+            }
+        }
+        Ok(began.elapsed())
+    }
+}
+
+fn median(mut all: Vec<Duration>) -> Duration {
+    all.sort();
+    all[all.len() / 2]
+}
+
+fn main() -> Result<(), Failure> {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    if args.first().is_some_and(|a| a == "__spawner") {
+        filch_exec::spawner_main();
+    }
+    let tasks: u32 = args.first().map_or(Ok(2000), |a| a.parse())?;
+    let base = args.get(1).map_or_else(|| std::env::temp_dir().join("filch-bench-exec"), Into::into);
+    let mut out = std::io::stdout();
+    let touch = vec![Template::literal("out")];
+    for slots in [1u16, 2] {
+        let mut node = Node::new(&base, slots)?;
+        let plain = job(command(&["/bin/true"]), vec![], tasks);
+        let echo = job(command(&["/bin/echo", "some words"]), vec![], tasks);
+        let file = job(command(&["/bin/touch", "out"]), touch.clone(), tasks);
+        let mut times: [Vec<Duration>; 4] = Default::default();
+        for _ in 0..ROUNDS {
+            times[0].push(bare(tasks, slots.into())?);
+            times[1].push(node.run(&plain, slots, BATCH)?);
+            times[2].push(node.run(&echo, slots, BATCH)?);
+            times[3].push(node.run(&file, slots, BATCH)?);
+        }
+        let [bare, plain, echo, file] = times.map(median).map(|d| d.as_secs_f64() * 1e6 / f64::from(tasks));
+        writeln!(out, "{slots} slot(s): bare spawn of /bin/true          {bare:7.1} us a task")?;
+        for (what, us) in [("/bin/true", plain), ("/bin/echo, output kept", echo), ("/bin/touch, file collected", file)]
+        {
+            writeln!(out, "{slots} slot(s): {what:<34} {us:7.1} us a task, {:.2} x bare", us / bare)?;
+        }
+        let noop = job(Program::Handler { name: "noop".into(), args: vec![] }, vec![], 5_000_000);
+        for batch in [5_000_000, 20_000] {
+            let all: Vec<_> = (0..ROUNDS).map(|_| node.run(&noop, slots, batch)).collect::<Result<_, _>>()?;
+            let rate = 5e6 / median(all).as_secs_f64();
+            writeln!(out, "{slots} slot(s): noop handlers, batches of {batch:<9} {:7.2} M tasks/s", rate / 1e6)?;
+        }
+    }
+    std::fs::remove_dir_all(&base)?;
+    Ok(())
+}

@@ -32,7 +32,7 @@ pub struct ExecConfig {
     pub work_dir: PathBuf,
     /// The node.
     pub node: NodeId,
-    /// Its name for people, `FILCH_NODE`.
+    /// Its name for people, `FILCH_NODE`; if empty, the beginning of its id.
     pub node_name: String,
     /// Tasks at once.
     pub slots: u16,

@@ -194,6 +194,9 @@ impl Exec {
             return tracing::warn!(stuck, "handlers do not stop");
         }
         threads.slots.into_iter().flatten().chain(threads.others).for_each(|t| drop(t.join()));
+        if let Err(e) = dirs::clear(&self.shared.config.work_dir) {
+            tracing::warn!(error = %e, "cannot empty the work directory");
+        }
     }
 
     fn bounce(&self, batch: Batch, why: &str) {
@@ -377,7 +380,9 @@ fn name_of(program: &Program) -> String {
 /// The outcome of a task that its manifest makes impossible.
 pub(crate) fn unusable(program: &Program, e: &Unusable) -> Outcome {
     match (program, e) {
-        (_, Unusable::Output { path, .. }) => failed(Cause::OutputMissing(path.clone()), &format!("filch: {e}\n")),
+        (_, Unusable::Output { path, .. }) => {
+            failed(Cause::OutputMissing(clip(path).to_owned()), &format!("filch: {e}\n"))
+        }
         (Program::Command { .. }, _) => failed(Cause::Exit(126), &format!("filch: {e}\n")),
         (Program::Handler { .. }, _) => failed(Cause::Handler(clip(&e.to_string()).to_owned()), ""),
     }

@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use filch_types::items::{self, Item};
 use filch_types::manifest::{Generator, Group, InFile};
-use filch_types::template::{Context, Template};
+use filch_types::template::{Context, Part, Template};
 use filch_types::{Manifest, limits, paths};
 
 use crate::host::Host;
+
+/// Bytes that a task's arguments may expand to: more than any system takes.
+const MAX_EXPANDED: usize = 16 * 1024 * 1024;
 
 /// The manifest asks for something that cannot be: the task's fault, on every node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,6 +107,7 @@ impl<'a> Task<'a> {
         }
         check_inputs(&inputs)?;
         let mut p = Paths { inputs, outputs: Vec::new() };
+        self.check_length(&self.group.outputs)?;
         let cx = self.context(&p);
         let mut outputs = Vec::new();
         for t in &self.group.outputs {
@@ -132,12 +136,31 @@ impl<'a> Task<'a> {
     }
 
     /// Expands arguments.
-    pub fn expand(&self, templates: &[Template], paths: &Paths) -> Vec<String> {
+    pub fn expand(&self, templates: &[Template], paths: &Paths) -> Result<Vec<String>, Unusable> {
         if templates.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
+        self.check_length(templates)?;
         let cx = self.context(paths);
-        templates.iter().map(|t| t.expand(&cx)).collect()
+        Ok(templates.iter().map(|t| t.expand(&cx)).collect())
+    }
+
+    /// A short manifest can name a long value very often: looked at before anything is expanded.
+    fn check_length(&self, templates: &[Template]) -> Result<(), Unusable> {
+        let values = self.values().iter().fold(0usize, |n, v| n.saturating_add(v.len() + 1));
+        let part = |p: &Part| match p {
+            Part::Text(t) => t.len(),
+            Part::Value { .. } => values,
+            Part::Number | Part::Slot => 10,
+            Part::In(_) | Part::Out(_) => limits::MAX_PATH,
+        };
+        let all = templates.iter().flat_map(|t| &t.0).fold(0usize, |n, p| n.saturating_add(part(p)));
+        if all > MAX_EXPANDED {
+            return Err(Unusable::Program(format!(
+                "its arguments and paths could be longer than {MAX_EXPANDED} bytes"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -227,6 +250,28 @@ impl<'a> Plan<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn expansion_is_bounded() {
+        let Ok(t) = Template::parse(&"{}".repeat(2000)) else { panic!() };
+        let item = Item { values: vec!["x".repeat(60_000)], inputs: vec![] };
+        let group = Group {
+            name: String::new(),
+            tasks: Generator::Once,
+            program: filch_types::manifest::Program::Command { argv: vec![] },
+            env: vec![],
+            inputs: vec![],
+            outputs: vec![t.clone()],
+            limits: Default::default(),
+            retries: 0,
+            needs: vec![],
+            resources: vec![],
+        };
+        let values = OnceCell::new();
+        let task = Task { group: &group, index: 0, number: 0, slot: 0, item: Some(&item), values };
+        assert!(matches!(task.expand(std::slice::from_ref(&t), &Paths::default()), Err(Unusable::Program(_))));
+        assert!(matches!(task.paths(), Err(Unusable::Program(_))));
+    }
 
     #[test]
     fn inputs_must_not_collide() {

@@ -28,13 +28,14 @@ pub(super) fn build(
         }
         set(name, Raw::new(value));
     }
+    let node = if config.node_name.is_empty() { Raw::new(config.node.short()) } else { Raw::new(&config.node_name) };
     let cpus = group.resources.iter().find(|(name, _)| name == "cpus").map_or(config.cpus_per_slot, |(_, n)| *n);
     set("FILCH_DIR", dir.into());
     set("FILCH_JOB", Raw::new(attempt.job.to_string()));
     set("FILCH_TASK", Raw::new(attempt.task.index.to_string()));
     set("FILCH_INDEX", Raw::new(attempt.task.public_index().to_string()));
     set("FILCH_ATTEMPT", Raw::new(attempt.attempt.to_string()));
-    set("FILCH_NODE", Raw::new(&config.node_name));
+    set("FILCH_NODE", node);
     set("FILCH_SLOT", Raw::new(attempt.task.slot.to_string()));
     set("FILCH_CPUS", Raw::new(cpus.to_string()));
     Ok(env)

@@ -101,7 +101,7 @@ impl CommandRunner {
         let Program::Command { argv } = &group.program else {
             return Err(Fault::once("not a command").into());
         };
-        let argv = attempt.task.expand(argv, paths);
+        let argv = attempt.task.expand(argv, paths)?;
         if argv.iter().any(|a| a.contains('\0')) {
             return Err(Unusable::Program("an argument contains a NUL byte".to_owned()).into());
         }

@@ -60,6 +60,11 @@ impl Handlers {
         self.0.insert(name.into(), Arc::new(handler));
         self
     }
+    /// Those of these names.
+    pub fn only(mut self, names: &[String]) -> Self {
+        self.0.retain(|name, _| names.contains(name));
+        self
+    }
     /// Names, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -105,11 +110,14 @@ impl Runner for HandlerRunner {
             Ok(paths) => paths,
             Err(e) => return Verdict::Done(unusable(&attempt.task.group.program, &e)),
         };
+        let args = match attempt.task.expand(args, &paths) {
+            Ok(args) => args,
+            Err(e) => return Verdict::Done(unusable(&attempt.task.group.program, &e)),
+        };
         let dir = match self.directory(attempt, &paths) {
             Ok(dir) => dir,
             Err(verdict) => return *verdict,
         };
-        let args = attempt.task.expand(args, &paths);
         let cx = HandlerCx::new(attempt, &args, &paths, dir.as_deref());
         let value = call(handler, &cx);
         let late = attempt.control.is_late();
