@@ -2,7 +2,7 @@
 //!
 //! Waiting is always polling of a state with a limit and a reason (`until`); a limit is generous, because it only decides when
 //! a broken test gives up. Whatever a test starts ends with it.
-#![allow(dead_code, unused_imports, missing_docs)]
+#![allow(dead_code, unused_imports, missing_docs, clippy::print_stderr)]
 
 pub mod cluster;
 pub mod cmd;
