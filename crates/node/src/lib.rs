@@ -1,1 +1,35 @@
-//! .
+//! A filch node: the core, driven over real disks, networks and processes, with its local HTTP API.
+//!
+//! [`up`] runs one. Inside, one thread owns the core ([`driver`]), one the ledger (`disk`); slots are threads of the executor;
+//! everything else are tasks of a small tokio runtime. Every queue is bounded; where it overflows is written at its top.
+
+pub mod clock;
+pub mod cluster_key;
+pub mod config;
+pub mod datadir;
+mod delivery;
+mod disk;
+mod down;
+pub mod driver;
+mod error;
+mod events;
+mod facts;
+mod host;
+mod http;
+mod members;
+mod names;
+mod outlet;
+mod packs;
+mod pump;
+mod stats;
+mod transfer;
+mod up;
+
+pub use cluster_key::{ClusterKey, KeyError};
+pub use config::{Config, ConfigError, Settings, TimingSettings};
+pub use datadir::DataDirError;
+pub use down::Down;
+pub use error::UpError;
+pub use filch_exec::spawner_main;
+pub use http::socket::SocketError;
+pub use up::{FATAL_EXIT, Ready, RunningNode, up};

@@ -1,0 +1,108 @@
+//! Results as they stand in the ledger: packs, decoded once and kept while they are in use.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use filch_core::view::Winner;
+use filch_ledger::{LedgerError, LedgerReader};
+use filch_types::fact::FactBody;
+use filch_types::{FactId, JobId, NodeId, ResultRun};
+
+/// Bytes of encoded packs that are kept decoded.
+const KEEP: usize = 8 * 1024 * 1024;
+
+/// A pack of results.
+#[derive(Debug)]
+pub struct Pack {
+    /// Who ran the tasks.
+    pub by: NodeId,
+    /// Sorted and disjoint.
+    pub runs: Vec<ResultRun>,
+}
+
+impl Pack {
+    /// The results of the tasks of `winner`, cut to them.
+    pub fn of<'a>(&'a self, winner: &'a Winner) -> impl Iterator<Item = ResultRun> + 'a {
+        let from = self.runs.partition_point(|r| r.range().hi <= winner.tasks.lo);
+        let runs = self.runs.get(from..).unwrap_or(&[]);
+        runs.iter().take_while(|r| r.lo < winner.tasks.hi).filter_map(|r| {
+            let cut = r.range().intersect(winner.tasks);
+            let wall = u128::from(r.wall_us) * u128::from(cut.len()) / u128::from(r.count.max(1));
+            let wall_us = u64::try_from(wall).unwrap_or(u64::MAX);
+            (!cut.is_empty()).then(|| ResultRun { lo: cut.lo, count: cut.len(), wall_us, ..r.clone() })
+        })
+    }
+}
+
+/// See the module.
+pub struct Packs {
+    reader: Arc<dyn LedgerReader>,
+    /// The one used last comes last.
+    kept: Mutex<(usize, Vec<(FactId, usize, Arc<Pack>)>)>,
+}
+
+impl Packs {
+    /// Over this ledger.
+    pub fn new(reader: Arc<dyn LedgerReader>) -> Self {
+        Self { reader, kept: Mutex::default() }
+    }
+
+    /// The pack, if it is here and whole. Blocks on the disk if it is not in memory.
+    pub fn get(&self, job: JobId, id: FactId) -> Result<Option<Arc<Pack>>, LedgerError> {
+        if let Some(pack) = self.cached(id) {
+            return Ok(Some(pack));
+        }
+        let Some(signed) = self.reader.fact(job, id)? else { return Ok(None) };
+        let size = signed.bytes.len();
+        let Ok(fact) = signed.decode() else { return Ok(None) };
+        let FactBody::Pack(runs) = fact.body else { return Ok(None) };
+        let pack = Arc::new(Pack { by: fact.by, runs });
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.0 += size;
+        kept.1.push((id, size, pack.clone()));
+        while kept.0 > KEEP && kept.1.len() > 1 {
+            let (_, size, _) = kept.1.remove(0);
+            kept.0 = kept.0.saturating_sub(size);
+        }
+        Ok(Some(pack))
+    }
+
+    fn cached(&self, id: FactId) -> Option<Arc<Pack>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Readers come back for what they read last.
+        let at = kept.1.iter().rposition(|(k, ..)| *k == id)?;
+        let entry = kept.1.remove(at);
+        let pack = entry.2.clone();
+        kept.1.push(entry);
+        Some(pack)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use filch_types::ranges::Range;
+    use filch_types::{Outcome, TaskOutput};
+
+    #[test]
+    fn runs_are_cut_to_the_winner() {
+        let run = |lo, count| ResultRun {
+            lo,
+            count,
+            attempt: 1,
+            wall_us: 100 * u64::from(count),
+            outcome: Outcome::Success(TaskOutput::default()),
+        };
+        let pack = Pack { by: NodeId::default(), runs: vec![run(0, 10), run(20, 10), run(40, 1)] };
+        let winner = |lo, hi| Winner {
+            tasks: Range::new(lo, hi),
+            pack: FactId::default(),
+            attempt: 1,
+            success: true,
+            is_final: true,
+        };
+        let cut = |lo, hi| pack.of(&winner(lo, hi)).map(|r| (r.lo, r.count, r.wall_us)).collect::<Vec<_>>();
+        assert_eq!(cut(5, 25), [(5, 5, 500), (20, 5, 500)]);
+        assert_eq!(cut(10, 20), []);
+        assert_eq!(cut(40, 41), [(40, 1, 100)]);
+    }
+}
