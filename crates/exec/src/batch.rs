@@ -1,11 +1,12 @@
 //! What goes into an executor and what comes out.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use filch_types::ranges::Range;
 use filch_types::{JobId, Manifest, ResultRun};
+
+use crate::control::Live;
 
 /// Consecutive tasks of one group, for one slot.
 #[derive(Clone, Debug)]
@@ -60,11 +61,9 @@ pub struct Running {
     pub slot: u16,
     /// How long it has been running, staging included.
     pub elapsed: Duration,
-    /// Where its stdout goes; `None` for handlers. The file is used again by later tasks: follow it with
+    /// Where its output goes; `None` for handlers. The files are used again by later tasks: follow them with
     /// [`crate::Exec::read_live`].
-    pub stdout: Option<PathBuf>,
-    /// Where its stderr goes.
-    pub stderr: Option<PathBuf>,
+    pub live: Option<Live>,
 }
 
 /// Which output of a running task.

@@ -1,6 +1,6 @@
 //! How a running task learns that it must end.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,16 +50,25 @@ impl Control<'_> {
         self.slot.set_interrupt(None);
     }
     /// Says where its output can be followed.
-    pub fn set_live(&self, live: Arc<Live>) {
+    pub fn set_live(&self, live: Live) {
         self.slot.set_live(live);
     }
 }
 
-/// Files that a running task's output goes to.
-#[derive(Debug, PartialEq, Eq)]
+/// Where a running task's output goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Live {
     /// Standard output.
-    pub stdout: PathBuf,
+    pub stdout: LiveFile,
     /// Standard error.
-    pub stderr: PathBuf,
+    pub stderr: LiveFile,
+}
+
+/// A file that the tasks of a slot write to, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveFile {
+    /// Its path.
+    pub path: Arc<Path>,
+    /// Where the output of this task begins, in bytes.
+    pub from: u64,
 }

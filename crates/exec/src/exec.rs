@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -157,11 +156,11 @@ impl Exec {
     ) -> Option<io::Result<Vec<u8>>> {
         use std::os::unix::fs::FileExt;
         let find = || self.shared.slots.iter().find_map(|s| s.live(job, index, attempt, which));
-        let path: PathBuf = find()?;
+        let live = find()?;
         let read = || {
-            let file = File::open(&path)?;
+            let file = File::open(&live.path)?;
             let mut bytes = vec![0; max];
-            let got = file.read_at(&mut bytes, offset)?;
+            let got = file.read_at(&mut bytes, live.from.saturating_add(offset))?;
             bytes.truncate(got);
             Ok(bytes)
         };

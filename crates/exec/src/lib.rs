@@ -18,7 +18,7 @@
 //!   - `FILCH_NODE`: the name of the node; `FILCH_SLOT`: the slot on it, from 0; `FILCH_CPUS`: processors for the task
 //!
 //! # How it ends
-//! When the program ends, processes that it left behind have 200 ms to end by themselves; then they are killed, wherever
+//! When the program ends, processes that it left behind have a second to end by themselves; then they are killed, wherever
 //! they hid. Only after the last one is dead are the declared outputs collected, and only if the program ended with 0:
 //! plain files reached without any symbolic link. At its time limit, or when it is stopped, the whole tree gets TERM and
 //! after the grace period KILL. The exit code is the program's; 127 if there is no such program, 126 if it cannot be
@@ -54,7 +54,7 @@ mod spawner;
 
 pub use batch::{Batch, LiveStream, Report, Running};
 pub use config::{AllowMembers, ExecConfig, ExecError, Policy};
-pub use control::{Control, Interrupt, Live};
+pub use control::{Control, Interrupt, Live, LiveFile};
 pub use dirs::Workspace;
 pub use exec::Exec;
 pub use executor::{Attempt, Executor, Fault, Runner, SlotInfo, Verdict};

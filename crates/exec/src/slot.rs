@@ -1,7 +1,6 @@
 //! One place to run one task at a time: its queue, what it runs now, and how that is stopped.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -9,7 +8,7 @@ use std::time::Instant;
 use filch_types::JobId;
 
 use crate::batch::{Batch, LiveStream, Running};
-use crate::control::{Interrupt, Live};
+use crate::control::{Interrupt, Live, LiveFile};
 use crate::lock::lock;
 use crate::outbox::Outbox;
 
@@ -22,7 +21,7 @@ struct Current {
     index: u32,
     attempt: u32,
     since: Instant,
-    live: Option<Arc<Live>>,
+    live: Option<Live>,
 }
 
 #[derive(Default)]
@@ -158,7 +157,7 @@ impl Slot {
         !self.is_stopped()
     }
 
-    pub(crate) fn set_live(&self, live: Arc<Live>) {
+    pub(crate) fn set_live(&self, live: Live) {
         if let Some(c) = &mut lock(&self.inner).current {
             c.live = Some(live);
         }
@@ -183,7 +182,6 @@ impl Slot {
     pub(crate) fn running(&self) -> Option<Running> {
         let inner = lock(&self.inner);
         let c = inner.current.as_ref()?;
-        let path = |of: fn(&Live) -> &PathBuf| c.live.as_deref().map(|l| of(l).clone());
         Some(Running {
             launch: c.launch,
             job: c.job,
@@ -191,17 +189,16 @@ impl Slot {
             attempt: c.attempt,
             slot: self.number,
             elapsed: c.since.elapsed(),
-            stdout: path(|l| &l.stdout),
-            stderr: path(|l| &l.stderr),
+            live: c.live.clone(),
         })
     }
 
     /// The live file of this attempt, if it is the one that runs.
-    pub(crate) fn live(&self, job: JobId, index: u32, attempt: u32, which: LiveStream) -> Option<PathBuf> {
+    pub(crate) fn live(&self, job: JobId, index: u32, attempt: u32, which: LiveStream) -> Option<LiveFile> {
         let r = self.running().filter(|r| (r.job, r.index, r.attempt) == (job, index, attempt))?;
         match which {
-            LiveStream::Stdout => r.stdout,
-            LiveStream::Stderr => r.stderr,
+            LiveStream::Stdout => r.live.map(|l| l.stdout),
+            LiveStream::Stderr => r.live.map(|l| l.stderr),
         }
     }
 }

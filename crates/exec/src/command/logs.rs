@@ -1,46 +1,59 @@
-//! The files that a slot's tasks write stdout and stderr to: made once, emptied for each task.
+//! The files that a slot's tasks write stdout and stderr to. One task's output is appended to that of the one before, and a
+//! file is replaced when it has grown long.
+//!
+//! Emptying it for each task would be dear: ext4 writes a file that was truncated to disk as soon as it is closed.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use filch_types::limits::{LOG_HEAD, LOG_TAIL};
 
-use crate::control::Live;
+use crate::control::{Live, LiveFile};
+use crate::spawner::proto::Written;
+
+/// A file this long is replaced.
+const LONG: u64 = 1024 * 1024;
 
 /// One of them.
 struct Log {
-    path: PathBuf,
+    path: Arc<Path>,
     file: File,
+    /// Bytes of earlier tasks.
+    end: u64,
 }
 
 impl Log {
     fn create(path: &Path) -> io::Result<Self> {
         crate::dirs::remove_tree(path)?;
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.into(), file, end: 0 })
     }
 
-    /// Whether its path still leads to it.
-    fn in_place(&self) -> bool {
-        let (Ok(here), Ok(there)) = (rustix::fs::fstat(&self.file), rustix::fs::lstat(&self.path)) else {
+    /// Whether the next task can go on after this one: not too long, and its path still leads to it.
+    fn reusable(&mut self, last: Written) -> bool {
+        self.end = last.from.saturating_add(last.bytes);
+        if self.end > LONG {
+            return false;
+        }
+        let (Ok(here), Ok(there)) = (rustix::fs::fstat(&self.file), rustix::fs::lstat(&*self.path)) else {
             return false;
         };
         (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
     }
 
-    /// What is kept of `total` bytes: all, or head and tail.
-    fn take(&self, total: u64) -> io::Result<Vec<u8>> {
+    /// What is kept of a task's part: all, or head and tail.
+    fn take(&self, Written { from, bytes: total }: Written) -> io::Result<Vec<u8>> {
         let keep = LOG_HEAD + LOG_TAIL;
         let mut bytes = vec![0; usize::try_from(total.min(keep)).unwrap_or(0)];
         if total <= keep {
-            self.read(&mut bytes, 0)?;
+            self.read(&mut bytes, from)?;
         } else {
             let (head, tail) = bytes.split_at_mut(usize::try_from(LOG_HEAD).unwrap_or(0));
-            self.read(head, 0)?;
-            self.read(tail, total - LOG_TAIL)?;
+            self.read(head, from)?;
+            self.read(tail, from + (total - LOG_TAIL))?;
         }
         Ok(bytes)
     }
@@ -66,26 +79,24 @@ impl Log {
 pub(super) struct Logs {
     out: Log,
     err: Log,
-    pub(super) live: Arc<Live>,
 }
 
 impl Logs {
     pub(super) fn create(slot: &Path) -> io::Result<Self> {
         fs::create_dir_all(slot)?;
-        let (stdout, stderr) = (slot.join("stdout"), slot.join("stderr"));
-        let (out, err) = (Log::create(&stdout)?, Log::create(&stderr)?);
-        Ok(Self { out, err, live: Arc::new(Live { stdout, stderr }) })
+        Ok(Self { out: Log::create(&slot.join("stdout"))?, err: Log::create(&slot.join("stderr"))? })
     }
-    pub(super) fn paths(&self) -> (&Path, &Path) {
-        (&self.out.path, &self.err.path)
+    /// Where the next task's output will be.
+    pub(super) fn live(&self) -> Live {
+        let of = |log: &Log| LiveFile { path: log.path.clone(), from: log.end };
+        Live { stdout: of(&self.out), stderr: of(&self.err) }
     }
     /// Kept bytes of stdout and stderr.
-    pub(super) fn take(&self, stdout: u64, stderr: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn take(&self, stdout: Written, stderr: Written) -> io::Result<(Vec<u8>, Vec<u8>)> {
         Ok((self.out.take(stdout)?, self.err.take(stderr)?))
     }
-    /// Empties those that were written to. False if they cannot be used again: a task has moved or replaced one.
-    pub(super) fn reset(&self, stdout: u64, stderr: u64) -> bool {
-        let ready = |log: &Log, len: u64| log.in_place() && (len == 0 || log.file.set_len(0).is_ok());
-        ready(&self.out, stdout) && ready(&self.err, stderr)
+    /// Whether the next task can use them too.
+    pub(super) fn reusable(&mut self, stdout: Written, stderr: Written) -> bool {
+        self.out.reusable(stdout) && self.err.reusable(stderr)
     }
 }

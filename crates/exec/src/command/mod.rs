@@ -115,14 +115,14 @@ impl CommandRunner {
             self.logs = Some(Logs::create(&self.info.dir).map_err(no_logs)?);
         }
         let Some(logs) = &self.logs else { return Err(Fault::lasting("no files for a task's output").into()) };
-        let (stdout, stderr) = logs.paths();
+        let live = logs.live();
         let TaskLimits { timeout_ms, grace_ms } = group.limits;
         self.serial += 1;
         Ok(Run {
             serial: self.serial,
             dir: dir.as_path().into(),
-            stdout: stdout.into(),
-            stderr: stderr.into(),
+            stdout: (&*live.stdout.path).into(),
+            stderr: (&*live.stderr.path).into(),
             argv,
             env,
             timeout_ms,
@@ -140,7 +140,7 @@ impl CommandRunner {
             }
         };
         if let Some(logs) = &self.logs {
-            attempt.control.set_live(logs.live.clone());
+            attempt.control.set_live(logs.live());
         }
         if !attempt.control.set_interrupt(link.interrupt(run.serial)) {
             attempt.control.clear_interrupt();
@@ -198,15 +198,15 @@ impl CommandRunner {
     /// What is kept of stdout and stderr.
     fn output(&self, done: &Done) -> Result<TaskOutput, Fault> {
         let mut output = TaskOutput::default();
-        if done.stdout == 0 && done.stderr == 0 {
+        if done.stdout.bytes == 0 && done.stderr.bytes == 0 {
             return Ok(output);
         }
         let Some(logs) = &self.logs else { return Ok(output) };
         let (out, err) = logs
             .take(done.stdout, done.stderr)
             .map_err(|e| Fault::once(format!("cannot read a task's output back: {e}")))?;
-        output.stdout = Stream { total: done.stdout, kept: self.keep(out, collect::inline_left(&output))? };
-        output.stderr = Stream { total: done.stderr, kept: self.keep(err, collect::inline_left(&output))? };
+        output.stdout = Stream { total: done.stdout.bytes, kept: self.keep(out, collect::inline_left(&output))? };
+        output.stderr = Stream { total: done.stderr.bytes, kept: self.keep(err, collect::inline_left(&output))? };
         Ok(output)
     }
 
@@ -217,10 +217,10 @@ impl CommandRunner {
         self.info.host.keep_bytes(bytes, inline).map_err(Fault::from)
     }
 
-    /// Makes the files ready for the next task; if they are not as they should be, it gets new ones.
+    /// If the files are not as they should be, the next task gets new ones.
     fn reset_logs(&mut self, done: &Done) {
-        let ready = self.logs.as_ref().is_some_and(|l| done.intact && l.reset(done.stdout, done.stderr));
-        if !ready {
+        let ready = self.logs.as_mut().is_some_and(|l| l.reusable(done.stdout, done.stderr));
+        if !ready || !done.intact {
             self.logs = None;
         }
     }

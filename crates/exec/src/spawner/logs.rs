@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use filch_types::limits::{LOG_HEAD, LOG_TAIL};
 use rustix::fs::FallocateFlags;
 
+use super::proto::Written;
+
 /// Between looks at a log that grows slowly.
 pub(super) const SLOW: Duration = Duration::from_millis(250);
 /// Between looks at one that grows fast: what it writes meanwhile is what it may take too much.
@@ -22,6 +24,8 @@ const PAGE: u64 = 4096;
 /// One log.
 pub(super) struct Log {
     pub(super) file: File,
+    /// Where the task's part begins.
+    from: u64,
     seen: u64,
     cut_to: u64,
     cannot_cut: bool,
@@ -29,26 +33,31 @@ pub(super) struct Log {
 
 /// Size of a log, and whether it still has exactly one name.
 pub(super) struct Size {
-    pub(super) bytes: u64,
+    pub(super) written: Written,
     pub(super) intact: bool,
 }
 
 impl Log {
-    pub(super) fn new(file: File) -> Self {
-        Self { file, seen: 0, cut_to: LOG_HEAD, cannot_cut: false }
+    /// A log opened for a task that has not started.
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        let from = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
+        Ok(Self { file, from, seen: 0, cut_to: from + LOG_HEAD, cannot_cut: false })
     }
 
     pub(super) fn size(&self) -> io::Result<Size> {
         let stat = rustix::fs::fstat(&self.file)?;
-        Ok(Size { bytes: u64::try_from(stat.st_size).unwrap_or(0), intact: stat.st_nlink == 1 })
+        let end = u64::try_from(stat.st_size).unwrap_or(0);
+        // A program that empties its own output writes from the beginning.
+        let from = if end < self.from { 0 } else { self.from };
+        Ok(Size { written: Written { from, bytes: end - from }, intact: stat.st_nlink == 1 })
     }
 
     /// Cuts what may be cut; when to look again, or `None` if it cannot be bounded.
     fn look(&mut self) -> Option<Duration> {
-        let bytes = self.size().map_or(0, |s| s.bytes);
+        let Written { from, bytes } = self.size().map(|s| s.written).unwrap_or_default();
         let grown = bytes.saturating_sub(self.seen);
         self.seen = bytes;
-        let end = bytes.saturating_sub(LOG_TAIL) / PAGE * PAGE;
+        let end = (from + bytes).saturating_sub(LOG_TAIL) / PAGE * PAGE;
         if end >= self.cut_to + SLACK && !self.cannot_cut {
             let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             match rustix::fs::fallocate(&self.file, mode, self.cut_to, end - self.cut_to) {
@@ -71,8 +80,8 @@ pub(super) struct Logs {
 }
 
 impl Logs {
-    pub(super) fn new(out: File, err: File) -> Self {
-        Self { out: Log::new(out), err: Log::new(err), next: Instant::now() + FAST }
+    pub(super) fn new(out: Log, err: Log) -> Self {
+        Self { out, err, next: Instant::now() + FAST }
     }
 
     /// Looks if it is time; false if a log cannot be bounded.

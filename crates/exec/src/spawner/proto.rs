@@ -40,7 +40,7 @@ pub(crate) struct Run {
     pub serial: u64,
     /// Working directory.
     pub dir: Raw,
-    /// Existing, empty files.
+    /// Existing files; what the task writes is appended.
     pub stdout: Raw,
     pub stderr: Raw,
     pub argv: Vec<String>,
@@ -76,6 +76,15 @@ pub(crate) enum Ended {
     Flooded,
 }
 
+/// A task's part of a log file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    /// Where it begins.
+    pub from: u64,
+    /// Its length.
+    pub bytes: u64,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Done {
     pub serial: u64,
@@ -90,9 +99,9 @@ pub(crate) struct Done {
     pub max_rss_kib: u64,
     /// Processes that were left behind and killed.
     pub killed: u32,
-    /// Bytes written.
-    pub stdout: u64,
-    pub stderr: u64,
+    /// What it wrote.
+    pub stdout: Written,
+    pub stderr: Written,
     /// Both log files still have exactly one name: they may be used again.
     pub intact: bool,
 }

@@ -9,14 +9,14 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 use rustix::time::Timespec;
 
 use super::launch::{Refusal, launch};
-use super::logs::Logs;
+use super::logs::{Log, Logs};
 use super::proto::{Done, Ended, FromSpawner, Run, Status, ToSpawner};
 use super::record::{Recorder, since_boot};
 use super::{Link, Next, open_log};
 use crate::procs::{self, Proc};
 
 /// What a program leaves running when it ends has so long to end by itself: the last stage of a pipeline may need it.
-const LINGER: Duration = Duration::from_millis(200);
+const LINGER: Duration = Duration::from_secs(1);
 /// Processes watched at once while they end by themselves.
 const MAX_WATCH: usize = 64;
 /// Between looks when nothing can be watched.
@@ -63,12 +63,12 @@ pub(super) fn run(run: &Run, link: &mut Link, recorder: &mut Recorder) -> io::Re
     let serial = run.serial;
     let fault = |message: String| Ok(Next::Go(FromSpawner::Fault { serial, message }));
     let logs = open_log(run.stdout.path()).and_then(|out| Ok((out, open_log(run.stderr.path())?)));
-    let (out, err) = match logs {
+    let (out, err) = match logs.and_then(|(out, err)| Ok((Log::new(out)?, Log::new(err)?))) {
         Ok(logs) => logs,
         Err(e) => return fault(format!("cannot open the files for a task's output: {e}")),
     };
     let (before, began) = (since_boot(), Instant::now());
-    let pid = match launch(run, &out, &err) {
+    let pid = match launch(run, &out.file, &err.file) {
         Ok(pid) => pid,
         Err(Refusal::Fault(message)) => return fault(message),
         Err(Refusal::NotRun(code, message)) => return Ok(Next::Go(FromSpawner::NotRun { serial, code, message })),
@@ -275,8 +275,8 @@ impl Task<'_> {
             cpu_us: end.cpu_us,
             max_rss_kib: end.max_rss_kib,
             killed: self.killed,
-            stdout: out.bytes,
-            stderr: err.bytes,
+            stdout: out.written,
+            stderr: err.written,
             intact: out.intact && err.intact,
         }))
     }

@@ -53,7 +53,8 @@ fn daemons_are_dead_before_outputs_are_collected() {
 
 fn last_words_of_a_pipeline_are_waited_for() {
     let mut w = World::new();
-    let out = w.one(&shell("(sleep 0.05; echo words >out) & exit 0").outputs(&["out"]).job());
+    let out =
+        w.one(&shell("(while kill -0 $$ 2>/dev/null; do :; done; echo words >out) & exit 0").outputs(&["out"]).job());
     assert!(out.is_success(), "{out:?}");
 }
 
@@ -95,9 +96,12 @@ fn stop_ends_what_runs_and_what_waits() {
     let first = w.start(&m, Range::new(0, 2));
     let second = w.start(&m, Range::new(2, 3));
     eventually("the first runs", || {
-        w.exec.running().iter().any(|r| r.stdout.as_ref().is_some_and(|p| fs::metadata(p).is_ok_and(|m| m.len() > 0)))
+        w.exec
+            .running()
+            .iter()
+            .any(|r| r.live.as_ref().is_some_and(|l| fs::metadata(&l.stdout.path).is_ok_and(|m| m.len() > 0)))
     });
-    let stdout = w.exec.running().remove(0).stdout.unwrap();
+    let stdout = w.exec.running().remove(0).live.unwrap().stdout.path;
     let pid: i32 = fs::read_to_string(stdout).unwrap().trim().parse().unwrap();
     w.exec.stop(second);
     assert!(

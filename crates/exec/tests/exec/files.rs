@@ -182,7 +182,7 @@ fn long_logs_are_bounded_while_they_grow() {
     let m = shell(&script).job();
     let launch = w.start(&m, filch_types::ranges::Range::new(0, 1));
     eventually("the middle is given back", || {
-        let path = w.exec.running().into_iter().find_map(|r| r.stdout);
+        let path = w.exec.running().into_iter().find_map(|r| r.live).map(|l| l.stdout.path);
         path.and_then(|p| fs::metadata(p).ok())
             .is_some_and(|m| m.len() == 100_000_000 && m.blocks() * 512 < 4 * 1024 * 1024)
     });

@@ -99,7 +99,7 @@ fn stop_wakes_a_sleeper() {
     let launch = w.start(&m, Range::new(0, 1000));
     crate::world::eventually("it runs", || !w.exec.running().is_empty());
     let running = w.exec.running().remove(0);
-    assert_eq!((running.launch, running.index, running.stdout), (launch, 0, None));
+    assert_eq!((running.launch, running.index, running.live), (launch, 0, None));
     w.exec.stop(launch);
     let got = w.gather(&[(launch, Range::new(0, 1000))]);
     assert!(got[&launch].iter().all(Result::is_err));
