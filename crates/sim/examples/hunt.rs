@@ -1,4 +1,5 @@
-//! Runs many seeds of a profile and says which rules broke: `hunt PROFILE FROM COUNT [MUTANT]`. With `hunt PROFILE SEED trace`
+//! Runs many seeds of a profile and says which rules broke: `hunt PROFILE FROM COUNT`, or after how
+//! many runs each planted bug is caught: `hunt mutants SEEDS`. With `hunt PROFILE SEED trace`
 //! it prints the trace of one seed instead.
 #![allow(clippy::print_stdout)]
 
@@ -6,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use filch_sim::mutants::MUTANTS;
 use filch_sim::{Options, Profile, Sim};
 
 fn run(profile: Profile, seed: u64) -> Result<filch_sim::Summary, (String, String)> {
@@ -17,9 +19,35 @@ fn run(profile: Profile, seed: u64) -> Result<filch_sim::Summary, (String, Strin
     }
 }
 
+fn mutants(seeds: u64) {
+    let next = AtomicU64::new(0);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                while let Some(&m) = MUTANTS.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    match filch_sim::mutants::catch(m, seeds) {
+                        Some(c) => println!(
+                            "{m:?}: {} after {} runs ({} {}): {}",
+                            c.rule,
+                            c.runs,
+                            c.profile.name(),
+                            c.seed,
+                            c.text.chars().take(120).collect::<String>()
+                        ),
+                        None => println!("{m:?}: NOT CAUGHT in {seeds} seeds"),
+                    }
+                }
+            });
+        }
+    });
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let name = args.first().map_or("swarm", String::as_str);
+    if name == "mutants" {
+        return mutants(args.get(1).and_then(|s| s.parse().ok()).unwrap_or(200));
+    }
     let Some(profile) = Profile::ALL.into_iter().find(|p| p.name() == name) else { return println!("no such profile") };
     let from: u64 = args.get(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     if args.get(2).is_some_and(|s| s == "trace") {

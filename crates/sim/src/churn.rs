@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use filch_core::Input;
-use filch_types::{JobId, StoreId};
+use filch_types::sign::Simulated;
+use filch_types::wire::Message;
+use filch_types::{Fact, FactBody, JobId, NodeId, Outcome, ResultRun, SignedFact, StoreId, TaskOutput};
 
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -113,6 +115,7 @@ impl World {
                 self.hosts[node].sick += 1;
                 (Some(Undo::Well(node)), for_us)
             }
+            Fault::Forge { node } => return self.forge(node).then_some((None, 0)),
             Fault::Leave { node } => {
                 let works = |h: &Host| !h.frozen && h.options.able && h.options.slots > 0;
                 let others = self.hosts.iter().enumerate().any(|(o, h)| o != node && works(h));
@@ -352,6 +355,26 @@ impl World {
         self.hosts[h].rotten.insert(job);
         let (life, delay) = (self.hosts[h].life, self.streams.churn.between(1_000, 10_000_000));
         self.after(delay, Ev::Scrub { host: h, life, job });
+        true
+    }
+
+    /// A member sends a result of a task that nobody ran, in another member's name.
+    fn forge(&mut self, h: usize) -> bool {
+        let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.keys().copied().collect();
+        let peers: Vec<usize> = self.hosts[h].ends.keys().copied().collect();
+        let dice = &mut self.streams.churn;
+        let (Some(job), Some(from), Some(name)) = (dice.pick(&jobs), dice.pick(&peers), dice.pick(&peers)) else {
+            return false;
+        };
+        let total = self.info(job).map_or(1, |i| i.total);
+        let index = self.streams.churn.below(u64::from(total)) as u32;
+        let result = ResultRun::one(index, 1, 1, Outcome::Success(TaskOutput::default()));
+        let (by, keys) = (self.hosts[name].id, Simulated(NodeId::default()));
+        let Ok(fact) = SignedFact::sign(&Fact { job, by, body: FactBody::Pack(vec![result]) }, &keys) else {
+            return false;
+        };
+        let from = self.hosts[from].id;
+        self.feed(h, Input::Message(from, Message::Facts(vec![fact])));
         true
     }
 

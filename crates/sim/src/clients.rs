@@ -84,7 +84,9 @@ impl World {
         if standing.accepted || standing.given_up || busy {
             return;
         }
-        if self.hosts[h].frozen || standing.calls >= MAX_CALLS {
+        let up = self.hosts.iter().filter(|h| h.is_up() && !h.frozen).count();
+        let hopeless = self.settling && standing.short_of.is_some_and(|want| usize::from(want) > up);
+        if self.hosts[h].frozen || hopeless || standing.calls >= MAX_CALLS {
             standing.given_up = true;
             return;
         }

@@ -103,6 +103,11 @@ pub enum Fault {
         /// For how long.
         for_us: u64,
     },
+    /// Somebody sends this node a result under a name that is not his, with a signature that does not fit.
+    Forge {
+        /// To whom.
+        node: usize,
+    },
     /// The node goes and stays away, its disk with it.
     Leave {
         /// Who.
@@ -127,10 +132,11 @@ pub enum Class {
     Drain,
     Sick,
     Leave,
+    Forge,
 }
 
 /// All of them.
-pub const CLASSES: [Class; 13] = [
+pub const CLASSES: [Class; 14] = [
     Class::Crash,
     Class::Wipe,
     Class::RollBack,
@@ -144,6 +150,7 @@ pub const CLASSES: [Class; 13] = [
     Class::Drain,
     Class::Sick,
     Class::Leave,
+    Class::Forge,
 ];
 
 impl Fault {
@@ -163,6 +170,7 @@ impl Fault {
             Fault::Drain { .. } => Class::Drain,
             Fault::Sick { .. } => Class::Sick,
             Fault::Leave { .. } => Class::Leave,
+            Fault::Forge { .. } => Class::Forge,
         }
     }
     /// The node that it is about, if it is about one.
@@ -176,6 +184,7 @@ impl Fault {
             | Fault::ClockJump { node, .. }
             | Fault::Drain { node, .. }
             | Fault::Sick { node, .. }
+            | Fault::Forge { node }
             | Fault::Leave { node } => Some(*node),
             Fault::Cut { .. } | Fault::Clog { .. } | Fault::Loss { .. } => None,
         }

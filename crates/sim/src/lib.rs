@@ -14,6 +14,7 @@ pub mod host;
 pub mod known;
 pub mod load;
 pub mod model;
+pub mod mutants;
 mod net;
 pub mod options;
 pub mod oracle;

@@ -261,6 +261,7 @@ impl Draw {
             Class::Drain => Fault::Drain { node, back_us: (!self.dice.one_in(4)).then_some(for_us) },
             Class::Sick => Fault::Sick { node, for_us },
             Class::Leave => Fault::Leave { node },
+            Class::Forge => Fault::Forge { node },
         }
     }
 }

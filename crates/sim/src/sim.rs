@@ -49,7 +49,7 @@ pub struct Failure {
 /// Between looks at the whole world.
 const LOOK_US: u64 = 1_000_000;
 /// Quiet after the end, before messages are counted.
-const CALM_US: u64 = 30_000_000;
+const CALM_US: u64 = 60_000_000;
 /// And while they are counted.
 const QUIET_US: u64 = 60_000_000;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use filch_core::{Config, FetchId, Input, LaunchId, Node, Output, ReqId};
+use filch_core::{Config, Event, FetchId, Input, LaunchId, Node, Output, ReqId};
 use filch_types::sign::Simulated;
 use filch_types::wire::Summary;
 use filch_types::{BlobId, JobId, MachineId, NodeId, StoreId};
@@ -64,6 +64,8 @@ pub struct Stats {
     pub faults: u64,
     /// Tasks that thieves got.
     pub stolen: u64,
+    /// Tasks that stewards took back.
+    pub reclaimed: u64,
 }
 
 /// The streams that are no model's.
@@ -471,13 +473,19 @@ impl World {
     /// Carries out everything that a node wants done, then sets its timer.
     pub(crate) fn pump(&mut self, h: usize) {
         let mut outputs = std::mem::take(&mut self.outputs);
+        let local = self.hosts[h].clock.local(self.now);
+        let mut due = None;
         if let Some(node) = &mut self.hosts[h].node {
+            due = node.poll_timeout();
             while let Some(output) = node.poll_output() {
                 outputs.push(output);
                 if outputs.len() > MAX_OUTPUTS {
                     break;
                 }
             }
+        }
+        if !outputs.is_empty() && due.is_none_or(|d| d.at > local) {
+            self.violate("L1", format!("n{h} has work queued that its next deadline does not tell: {due:?}"));
         }
         if outputs.len() > MAX_OUTPUTS {
             self.violate("S10", format!("n{h}: one input caused more than {MAX_OUTPUTS} outputs"));
@@ -532,9 +540,11 @@ impl World {
         }
     }
 
-    fn event(&mut self, _h: usize, event: filch_core::Event) {
-        if let filch_core::Event::Stole { tasks, .. } = event {
-            self.stats.stolen += u64::from(tasks);
+    fn event(&mut self, _h: usize, event: Event) {
+        match event {
+            Event::Stole { tasks, .. } => self.stats.stolen += u64::from(tasks),
+            Event::Reclaimed { queued, executing, .. } => self.stats.reclaimed += u64::from(queued + executing),
+            _ => {}
         }
     }
 

@@ -21,6 +21,9 @@ impl Oracle for S11 {
         if !calm {
             return Ok(());
         }
+        if world.stats.reclaimed > 0 && world.history.revoke_asked.is_empty() {
+            return Err(format!("{} tasks were taken back without a fault", world.stats.reclaimed));
+        }
         for (job, tasks) in &world.history.runs {
             if world.history.revoke_asked.contains_key(job) {
                 continue;

@@ -1,11 +1,12 @@
 //! S14: P1's order holds in every crash image: closure blobs, manifest, facts, acks. Whenever a record becomes durable, what
 //! it rests on is durable already: `Held` on the input closure, a pack on its blobs (on replicas, and on its author), a pin on
-//! its packs, a fact on the manifest. Guards P1, P4.
+//! its packs, a fact on the manifest. A node that only reads along may have facts without their blobs, but not once it holds
+//! the job. Guards P1, P4.
 
 use filch_types::record::Record;
 use filch_types::{FactBody, FactId, JobId};
 
-use super::{Oracle, Seen, replicas};
+use super::{Oracle, Seen};
 use crate::world::World;
 
 /// See the module.
@@ -17,7 +18,7 @@ fn rests(world: &World, h: usize, job: JobId, id: &FactId) -> Result<(), String>
     let host = &world.hosts[h];
     // Its author may read along later, when it owes the job nothing any more.
     let anew = !world.hosts.iter().any(|o| o.disk.image.has_fact(job, id));
-    let keeps = replicas(world, job).contains(&host.id) || (info.fact.by == host.id && anew);
+    let keeps = is_member(world, h, job) || (info.fact.by == host.id && anew);
     if !keeps || world.deleted_anywhere(job) {
         return Ok(());
     }
@@ -36,6 +37,35 @@ fn rests(world: &World, h: usize, job: JobId, id: &FactId) -> Result<(), String>
     Ok(())
 }
 
+/// Whether the node's own disk says that it is in R.
+fn is_member(world: &World, h: usize, job: JobId) -> bool {
+    let host = &world.hosts[h];
+    let named = world.info(job).is_some_and(|i| i.manifest.replicas.contains(&host.id));
+    let kept = host.disk.image.jobs.get(&job);
+    let adds =
+        |id| matches!(world.known.facts.get(id).map(|f| &f.fact.body), Some(FactBody::AddReplica(n)) if *n == host.id);
+    named || kept.is_some_and(|k| k.held || k.facts.keys().any(adds))
+}
+
+/// Everything that the node's disk has of a job that it holds from now on.
+fn holds(world: &World, h: usize, job: JobId) -> Result<(), String> {
+    let host = &world.hosts[h];
+    if host.rotten.contains(&job) || world.deleted_anywhere(job) {
+        return Ok(());
+    }
+    if !world.closure_durable(h, job) {
+        return Err(format!("n{h} records that it holds {job:?} before its closure is durable"));
+    }
+    let facts = host.disk.image.jobs.get(&job).into_iter().flat_map(|k| k.facts.keys());
+    for id in facts {
+        let blobs = world.known.facts.get(id).into_iter().flat_map(|f| f.closure.iter());
+        if let Some(b) = blobs.copied().find(|b| !host.shelf.durable(*b)) {
+            return Err(format!("n{h} holds {job:?} and keeps {id:?} without its blob {b:?}"));
+        }
+    }
+    Ok(())
+}
+
 impl Oracle for S14 {
     fn rule(&self) -> &'static str {
         "S14"
@@ -47,13 +77,7 @@ impl Oracle for S14 {
             return Ok(());
         }
         match seen {
-            Seen::Durable { host, record: Record::Held(job) } => {
-                let rotten = world.hosts[*host].rotten.contains(job);
-                if !rotten && !world.deleted_anywhere(*job) && !world.closure_durable(*host, *job) {
-                    return Err(format!("n{host} records that it holds {job:?} before its closure is durable"));
-                }
-                Ok(())
-            }
+            Seen::Durable { host, record: Record::Held(job) } => holds(world, *host, *job),
             Seen::Durable { host, record: Record::Fact(job, id, _) } => rests(world, *host, *job, id),
             _ => Ok(()),
         }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use filch_core::view::{Role, Winner};
+use filch_types::fact::PinRun;
 use filch_types::ranges::Range;
 use filch_types::{FactBody, FactId, JobId};
 
@@ -42,6 +43,8 @@ fn plain(world: &World, facts: &[FactId]) -> Plain {
             _ => {}
         }
     }
+    // An owner that lost its disk may pin twice: then the lesser pack counts, so that all nodes agree.
+    pins.sort_unstable_by_key(|pin: &PinRun| std::cmp::Reverse(pin.pack));
     for pin in pins {
         for i in pin.range().lo..pin.range().hi {
             if let Some(key) = by_pack.get(&(pin.pack, i)) {
