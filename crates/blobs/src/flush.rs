@@ -113,6 +113,8 @@ impl Inner {
         let mut dirs: BTreeSet<PathBuf> = BTreeSet::new();
         for file in batch.sync_packs.values() {
             file.sync_data()?;
+        }
+        if batch.new_pack {
             dirs.insert(self.layout.packs());
         }
         let mut vanished = Vec::new();

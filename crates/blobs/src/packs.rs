@@ -62,6 +62,7 @@ impl Inner {
         let path = self.layout.pack(number);
         let file = layout::open_rw(&path).and_then(|f| f.set_len(0).map(|()| f));
         let file = Arc::new(file.map_err(|e| self.put_error(&path, 0, e))?);
+        state.new_pack = true;
         state.packs.insert(number, PackStat { changed: true, ..PackStat::default() });
         Ok(OpenPack { number, file, end: 0 })
     }

@@ -74,6 +74,8 @@ pub(crate) struct Batch {
     pub(crate) packs: Vec<(u32, Option<PackStat>)>,
     pub(crate) totals: Totals,
     pub(crate) sync_packs: BTreeMap<u32, Arc<File>>,
+    /// A pack was made since the last round.
+    pub(crate) new_pack: bool,
 }
 
 /// Behind the store's lock. Short sections only: no fsync, no reading of blobs.
@@ -93,6 +95,7 @@ pub(crate) struct State {
     pub(crate) current: Option<OpenPack>,
     /// Packs with bytes that were not fsynced yet.
     pub(crate) dirty: BTreeMap<u32, Arc<File>>,
+    pub(crate) new_pack: bool,
     pub(crate) receiving: HashSet<BlobId>,
     pub(crate) leftovers: crate::receive::Leftovers,
     /// Partial files seen by the last sweep, with their length then.
@@ -162,6 +165,7 @@ impl State {
             packs,
             totals: self.totals,
             sync_packs: std::mem::take(&mut self.dirty),
+            new_pack: std::mem::take(&mut self.new_pack),
         }
     }
 

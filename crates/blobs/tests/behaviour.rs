@@ -159,6 +159,15 @@ fn a_reserve_that_cannot_be_kept_refuses_puts_and_nothing_else() {
 }
 
 #[test]
+fn everything_can_go_to_another_thread() {
+    fn shared<T: Send + Sync + Clone>() {}
+    fn sent<T: Send>() {}
+    shared::<BlobStore>();
+    sent::<filch_blobs::Receiver>();
+    sent::<filch_blobs::BlobReader>();
+}
+
+#[test]
 fn a_second_store_on_the_directory_is_refused() {
     let f = Fixture::new();
     let e = BlobStore::open(&f.root(), common::options()).expect_err("locked");

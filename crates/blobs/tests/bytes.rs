@@ -78,7 +78,7 @@ fn quiet() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn packs_of_arbitrary_bytes(junk in prop::collection::vec(any::<u8>(), 0..100_000)) {

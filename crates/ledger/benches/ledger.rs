@@ -81,7 +81,7 @@ fn replay(dir: &std::path::Path, facts: u64) {
     let start = Instant::now();
     for group in 0..50u64 {
         let records: Vec<_> = (0..1000)
-            .map(|n| a_fact(1 << 40 | group * 1000 + n, 120))
+            .map(|n| a_fact((1 << 40) + group * 1000 + n, 120))
             .map(|(id, f)| Record::Fact(job, id, f))
             .collect();
         ledger.commit(&records).expect("commit");

@@ -10,12 +10,13 @@ use crate::{Ledger, ReplayStats};
 
 /// Runs every case; `fresh` makes an empty ledger, `reopen` ends one as a crash would and opens it again.
 pub fn run<L: Ledger>(mut fresh: impl FnMut() -> L, mut reopen: impl FnMut(L) -> L) {
-    let cases: [(&str, Case<L>); 8] = [
+    let cases: [(&str, Case<L>); 9] = [
         ("every kind of record comes back", every_kind_comes_back),
         ("a manifest comes before what belongs to it", manifests_first),
         ("forget keeps only the tombstone", forget_keeps_the_tombstone),
         ("drop keeps nothing", drop_keeps_nothing),
         ("a group applies in order", order_within_a_group),
+        ("the same fact is kept once", same_fact_once),
         ("the highest round wins", highest_round_wins),
         ("bytes that are not the id are not handed out", wrong_bytes_are_dropped),
         ("notes", notes),
@@ -158,6 +159,24 @@ fn order_within_a_group<L: Ledger>(fresh: Fresh<'_, L>, reopen: Reopen<'_, L>) {
     commit(&mut ledger, &group);
     let mut ledger = reopen(ledger);
     assert_eq!(replayed(&mut ledger).0, vec![Record::Fact(job, id, fact)]);
+}
+
+fn same_fact_once<L: Ledger>(fresh: Fresh<'_, L>, reopen: Reopen<'_, L>) {
+    let mut ledger = fresh();
+    let ((a, _), (b, _)) = (a_manifest(1), a_manifest(2));
+    let (id, fact) = a_fact(5, 30);
+    let record = |job| Record::Fact(job, id, fact.clone());
+    commit(&mut ledger, &[record(a), record(a), record(b)]);
+    commit(&mut ledger, &[record(a)]);
+    let mut ledger = reopen(ledger);
+    commit(&mut ledger, &[record(b), record(a)]);
+    assert_eq!(sorted(replayed(&mut ledger).0), sorted(vec![record(a), record(b)]));
+    commit(&mut ledger, &[Record::Drop(a)]);
+    assert_eq!(ledger.reader().fact(a, id).expect("fact"), None);
+    assert_eq!(ledger.reader().fact(b, id).expect("fact"), Some(fact.clone()));
+    commit(&mut ledger, &[record(a)]);
+    let ledger = reopen(ledger);
+    assert_eq!(ledger.reader().fact(a, id).expect("fact"), Some(fact.clone()), "also before any replay");
 }
 
 fn highest_round_wins<L: Ledger>(fresh: Fresh<'_, L>, reopen: Reopen<'_, L>) {

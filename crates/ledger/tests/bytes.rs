@@ -7,8 +7,8 @@ use std::sync::OnceLock;
 use common::Disk;
 use filch_ledger::conformance::{a_fact, a_manifest, replayed};
 use filch_ledger::{Ledger, OpenError, RedbLedger};
+use filch_types::JobId;
 use filch_types::record::Record;
-use filch_types::{FactId, JobId};
 use proptest::prelude::*;
 use redb::ReadableTable;
 
@@ -145,16 +145,16 @@ fn rows_changed_behind_its_back_are_dropped_and_counted() {
     let db = redb::Database::open(&path).expect("open");
     let txn = db.begin_write().expect("write");
     {
-        let def: redb::TableDefinition<&[u8; 64], &[u8]> = redb::TableDefinition::new("facts");
+        let def: redb::TableDefinition<&[u8; 40], &[u8]> = redb::TableDefinition::new("facts");
         let mut table = txn.open_table(def).expect("table");
-        let key = |id: FactId| <[u8; 64]>::try_from([job.0, id.0].concat()).expect("key");
+        let key = |job: JobId, n: u64| <[u8; 40]>::try_from([&job.0[..], &n.to_be_bytes()].concat()).expect("key");
         for (n, at) in [(0, 20), (1, 90)] {
-            let mut row = table.get(&key(facts[n].0)).expect("get").expect("row").value().to_vec();
+            let mut row = table.get(&key(job, n)).expect("get").expect("row").value().to_vec();
             row[at] ^= 1;
-            table.insert(&key(facts[n].0), row.as_slice()).expect("insert");
+            table.insert(&key(job, n), row.as_slice()).expect("insert");
         }
-        let row = table.get(&key(facts[2].0)).expect("get").expect("row").value().to_vec();
-        table.insert(&key(FactId([5; 32])), row.as_slice()).expect("insert");
+        let row = table.get(&key(job, 2)).expect("get").expect("row").value().to_vec();
+        table.insert(&key(JobId([5; 32]), 9), row.as_slice()).expect("insert");
     }
     txn.commit().expect("commit");
     drop(db);

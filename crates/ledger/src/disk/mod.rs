@@ -1,5 +1,6 @@
 //! The ledger on disk: one redb file, one durable transaction per group.
 
+mod facts;
 mod read;
 mod storage;
 mod tables;
@@ -17,6 +18,7 @@ use redb::{
 };
 
 use crate::{CommitError, FORMAT, Ledger, LedgerError, LedgerReader, OpenError, ReplayStats};
+use facts::{Changes, FactIndex};
 use storage::{Faults, FileStorage, Watched, is_full};
 use tables::{BadRow, Tag, Writing, seal};
 
@@ -52,6 +54,8 @@ struct Shared {
     faults: Arc<Faults>,
     /// To ask for free space before a commit; absent on storage that is no file.
     file: Option<File>,
+    /// Where facts are; `None` until a pass over all of them has found out.
+    facts: RwLock<Option<FactIndex>>,
     bad: Mutex<Vec<BadRow>>,
     failed: OnceLock<String>,
 }
@@ -90,6 +94,7 @@ impl RedbLedger {
             open,
             faults,
             file: None,
+            facts: RwLock::new(None),
             bad: Mutex::default(),
             failed: OnceLock::new(),
         };
@@ -174,7 +179,7 @@ fn init(db: &Database) -> Result<(), redb::Error> {
     txn.set_durability(Durability::Immediate)?;
     txn.open_table(tables::FORMAT)?.insert("version", u64::from(FORMAT))?;
     txn.open_table(tables::META)?;
-    Writing::open(&txn)?;
+    Writing::open(&txn, &FactIndex::default())?;
     txn.commit()?;
     Ok(())
 }
@@ -200,7 +205,7 @@ impl Shared {
     }
 
     fn room(&self, need: u64) -> Result<(), CommitError> {
-        let Some(file) = &self.file else { return Ok(()) };
+        let Some(file) = self.file.as_ref().filter(|_| need > 0) else { return Ok(()) };
         let Ok(fs) = rustix::fs::fstatvfs(file) else { return Ok(()) };
         let free = fs.f_bavail.saturating_mul(fs.f_frsize);
         if free < need.saturating_add(ROOM_MARGIN) {
@@ -209,38 +214,49 @@ impl Shared {
         Ok(())
     }
 
-    /// Runs `change` in one durable transaction.
+    /// Runs `change` in one durable transaction, and remembers where it put facts once that is certain.
     fn write(
         &self,
         need: u64,
-        change: impl Fn(&WriteTransaction) -> Result<(), redb::Error>,
+        change: impl Fn(&WriteTransaction, &FactIndex) -> Result<Changes, redb::Error>,
     ) -> Result<(), CommitError> {
         if let Some(why) = self.failed.get() {
             return Err(CommitError::Fatal(why.clone()));
         }
         self.room(need)?;
+        self.find_facts().map_err(|e| match e {
+            LedgerError::Full(why) => CommitError::Full { why },
+            LedgerError::Storage(why) => self.fatal(why),
+        })?;
         let number = match self.last_commit() {
             Ok(last) => last.wrapping_add(1),
             Err(e) => return self.give_up(e, None),
         };
-        match self.try_write(number, change) {
-            Ok(()) => Ok(()),
-            Err(e) => self.give_up(e, Some(number)),
+        let mut changes = Changes::default();
+        if let Err(e) = self.try_write(number, &mut changes, change) {
+            self.give_up(e, Some(number))?;
         }
+        if let Some(index) = &mut *self.facts.write().unwrap_or_else(PoisonError::into_inner) {
+            index.apply(changes);
+        }
+        Ok(())
     }
 
     fn try_write(
         &self,
         number: u64,
-        change: impl Fn(&WriteTransaction) -> Result<(), redb::Error>,
+        changes: &mut Changes,
+        change: impl Fn(&WriteTransaction, &FactIndex) -> Result<Changes, redb::Error>,
     ) -> Result<(), redb::Error> {
+        let index = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        let index = index.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         let guard = self.db()?;
         let db = guard.as_ref().ok_or(redb::Error::DatabaseClosed)?;
         let mut txn = db.begin_write()?;
         txn.set_durability(Durability::Immediate)?;
         txn.open_table(tables::FORMAT)?.insert("commits", number)?;
-        self.drop_bad_rows(&txn)?;
-        change(&txn)?;
+        self.drop_bad_rows(&txn, index)?;
+        *changes = change(&txn, index)?;
         txn.commit()?;
         Ok(())
     }
@@ -278,24 +294,29 @@ impl Shared {
     }
 
     /// Removes rows found bad since the last commit, before anything is written: a good copy may be in this very group.
-    fn drop_bad_rows(&self, txn: &WriteTransaction) -> Result<(), redb::Error> {
+    fn drop_bad_rows(&self, txn: &WriteTransaction, index: &FactIndex) -> Result<(), redb::Error> {
         let bad = std::mem::take(&mut *self.bad.lock().unwrap_or_else(PoisonError::into_inner));
         if bad.is_empty() {
             return Ok(());
         }
-        let mut tables = Writing::open(txn)?;
+        let mut tables = Writing::open(txn, index)?;
         bad.iter().try_for_each(|row| tables.drop_row(row))
     }
 }
 
-/// Bytes that a group may take on disk: its rows, and the pages that copy on write touches.
+/// Bytes that a group may take on disk: its rows, and the pages that copy on write touches. Nothing for a group that only
+/// removes: that has to be tried on a full disk too.
 fn estimate(records: &[Record]) -> u64 {
     let bytes = |r: &Record| match r {
-        Record::Manifest(_, m) => m.bytes.len(),
-        Record::Fact(_, _, f) | Record::Forget(_, f) => f.bytes.len(),
-        _ => 0,
+        Record::Manifest(_, m) => m.bytes.len() as u64 * 2 + 1024,
+        Record::Fact(_, _, f) => f.bytes.len() as u64 * 2 + 1024,
+        Record::Held(_) | Record::Outbox(..) | Record::Round(..) => 1024,
+        Record::OutboxDone(..) | Record::Drop(_) | Record::Forget(..) => 0,
     };
-    records.iter().map(|r| bytes(r) as u64 * 2 + 4096).sum()
+    match records.iter().map(bytes).sum::<u64>() {
+        0 => 0,
+        rows => rows + (64 << 10),
+    }
 }
 
 impl Ledger for RedbLedger {
@@ -307,21 +328,22 @@ impl Ledger for RedbLedger {
         if records.is_empty() {
             return Ok(());
         }
-        self.shared.write(estimate(records), |txn| {
-            let mut tables = Writing::open(txn)?;
-            records.iter().try_for_each(|r| tables.apply(r))
+        self.shared.write(estimate(records), |txn, index| {
+            let mut tables = Writing::open(txn, index)?;
+            records.iter().try_for_each(|r| tables.apply(r))?;
+            Ok(tables.changes)
         })
     }
 
     fn put_meta(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), CommitError> {
-        let need = 8192 + value.map_or(0, |v| 2 * v.len() as u64);
-        self.shared.write(need, |txn| {
+        let need = value.map_or(0, |v| 8192 + 2 * v.len() as u64);
+        self.shared.write(need, |txn, _| {
             let mut table = txn.open_table(tables::META)?;
             match value {
                 Some(value) => drop(table.insert(key, seal(Tag::Meta, key.as_bytes(), &[value]).as_slice())?),
                 None => drop(table.remove(key)?),
             }
-            Ok(())
+            Ok(Changes::default())
         })
     }
 

@@ -1,11 +1,14 @@
 //! Reading: replay and single rows, nothing believed.
 
+use std::sync::PoisonError;
+
 use filch_types::record::Record;
 use filch_types::{FactId, JobId, SignedFact, SignedManifest};
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::Shared;
-use super::tables::{self, Tag, fact, fact_key, manifest, reading, round, split_fact_key, unseal};
+use super::facts::FactIndex;
+use super::tables::{self, Tag, fact_row, manifest, reading, round, row_key, split_fact_key, tombstone, unseal};
 use crate::{LedgerError, LedgerReader, ReplayStats};
 
 impl From<redb::Error> for LedgerError {
@@ -33,7 +36,7 @@ impl Replay<'_> {
         &mut self,
         rows: Rows<N>,
         tag: Tag,
-        decode: impl Fn(&[u8; N], &[u8]) -> Option<Record>,
+        mut decode: impl FnMut(&[u8; N], &[u8]) -> Option<Record>,
     ) -> Result<u64, redb::Error> {
         let Some(table) = reading(self.txn, rows)? else { return Ok(0) };
         let mut count = 0;
@@ -53,6 +56,17 @@ impl Replay<'_> {
         Ok(count)
     }
 
+    /// Facts, and where they are.
+    fn facts(&mut self) -> Result<(u64, FactIndex), redb::Error> {
+        let mut index = FactIndex::default();
+        let count = self.table(tables::FACTS, Tag::Fact, |key, row| {
+            let (job, id, number, fact) = fact_row(key, row)?;
+            index.insert(job, id, number);
+            Some(Record::Fact(job, id, fact))
+        })?;
+        Ok((count, index))
+    }
+
     fn run(mut self) -> Result<ReplayStats, redb::Error> {
         Ok(ReplayStats {
             manifests: self.table(tables::MANIFESTS, Tag::Manifest, |job, row| {
@@ -63,10 +77,11 @@ impl Replay<'_> {
                 unseal(Tag::Held, job, row)?;
                 Some(Record::Held(JobId(*job)))
             })?,
-            facts: self.table(tables::FACTS, Tag::Fact, |key, row| {
-                let (job, id) = split_fact_key(key);
-                Some(Record::Fact(job, id, fact(Tag::Fact, key, row).filter(|f| f.id() == id)?))
-            })?,
+            facts: {
+                let (count, index) = self.facts()?;
+                *self.shared.facts.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+                count
+            },
             rounds: self
                 .table(tables::ROUNDS, Tag::Round, |job, row| Some(Record::Round(JobId(*job), round(job, row)?)))?,
             outbox: self.table(tables::OUTBOX, Tag::Outbox, |key, row| {
@@ -75,7 +90,7 @@ impl Replay<'_> {
                 Some(Record::Outbox(job, id))
             })?,
             tombstones: self.table(tables::TOMBSTONES, Tag::Tombstone, |job, row| {
-                Some(Record::Forget(JobId(*job), fact(Tag::Tombstone, job, row)?))
+                Some(Record::Forget(JobId(*job), tombstone(job, row)?))
             })?,
             dropped: self.dropped,
         })
@@ -121,10 +136,36 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Looks for all facts, unless a replay has done so already.
+    pub(super) fn find_facts(&self) -> Result<(), LedgerError> {
+        if self.facts.read().unwrap_or_else(PoisonError::into_inner).is_some() {
+            return Ok(());
+        }
+        // Locked for the whole pass, so that no commit comes in between.
+        let mut index = self.facts.write().unwrap_or_else(PoisonError::into_inner);
+        if index.is_none() {
+            let pass = |txn: &_| Replay { shared: self, txn, dropped: 0, sink: &mut |_| {} }.facts();
+            *index = Some(self.read(pass)?.1);
+        }
+        Ok(())
+    }
+}
+
 impl LedgerReader for Shared {
     fn fact(&self, job: JobId, id: FactId) -> Result<Option<SignedFact>, LedgerError> {
-        let key = fact_key(job, id);
-        self.get(tables::FACTS, Tag::Fact, &key, |row| fact(Tag::Fact, &key, row).filter(|f| f.id() == id))
+        self.find_facts()?;
+        let index = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        let places: Vec<u64> = index.as_ref().map(|i| i.places(job, id).collect()).unwrap_or_default();
+        drop(index);
+        for number in places {
+            let key = row_key(job, number);
+            let found = self.get(tables::FACTS, Tag::Fact, &key, |row| fact_row(&key, row))?;
+            if let Some((.., fact)) = found.filter(|(_, found, ..)| *found == id) {
+                return Ok(Some(fact));
+            }
+        }
+        Ok(None)
     }
 
     fn manifest(&self, job: JobId) -> Result<Option<SignedManifest>, LedgerError> {

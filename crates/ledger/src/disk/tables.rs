@@ -3,16 +3,21 @@
 use filch_types::record::Record;
 use filch_types::sign::Sig;
 use filch_types::{FactId, JobId, SignedFact, SignedManifest};
+
+use super::facts::{Changes, FactIndex};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 
 pub(super) type JobKey = &'static [u8; 32];
 pub(super) type FactKey = &'static [u8; 64];
+/// Job ‖ number of the fact, big-endian.
+pub(super) type RowKey = &'static [u8; 40];
 type Def<K> = TableDefinition<'static, K, &'static [u8]>;
 
 /// "version" and "commits", in plain: read before anything else is believed.
 pub(super) const FORMAT: TableDefinition<'static, &'static str, u64> = TableDefinition::new("format");
 pub(super) const MANIFESTS: Def<JobKey> = TableDefinition::new("manifests");
-pub(super) const FACTS: Def<FactKey> = TableDefinition::new("facts");
+/// By job ‖ number, in the order in which they came: see `facts`.
+pub(super) const FACTS: Def<RowKey> = TableDefinition::new("facts");
 pub(super) const OUTBOX: Def<FactKey> = TableDefinition::new("outbox");
 pub(super) const HELD: Def<JobKey> = TableDefinition::new("held");
 pub(super) const ROUNDS: Def<JobKey> = TableDefinition::new("rounds");
@@ -60,8 +65,8 @@ fn signed(payload: &[u8]) -> Option<(Sig, Vec<u8>)> {
     Some((Sig(*sig), bytes.to_vec()))
 }
 
-pub(super) fn fact(tag: Tag, key: &[u8], row: &[u8]) -> Option<SignedFact> {
-    let (sig, bytes) = signed(unseal(tag, key, row)?)?;
+pub(super) fn tombstone(job: &[u8; 32], row: &[u8]) -> Option<SignedFact> {
+    let (sig, bytes) = signed(unseal(Tag::Tombstone, job, row)?)?;
     Some(SignedFact { bytes, sig })
 }
 
@@ -82,6 +87,25 @@ pub(super) fn fact_key(job: JobId, id: FactId) -> [u8; 64] {
     key
 }
 
+pub(super) fn row_key(job: JobId, number: u64) -> [u8; 40] {
+    let mut key = [0; 40];
+    let (left, right) = key.split_at_mut(32);
+    left.copy_from_slice(&job.0);
+    right.copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+/// The fact in a row and its id; `None` if the row is not what was written, or was written under another id than the fact's.
+pub(super) fn fact_row(key: &[u8; 40], row: &[u8]) -> Option<(JobId, FactId, u64, SignedFact)> {
+    let (job, number) = key.split_first_chunk::<32>()?;
+    let job = JobId(*job);
+    let (sig, bytes) = signed(row.get(8..)?)?;
+    let fact = SignedFact { bytes, sig };
+    let id = fact.id();
+    unseal(Tag::Fact, &fact_key(job, id), row)?;
+    Some((job, id, number.try_into().ok().map(u64::from_be_bytes)?, fact))
+}
+
 pub(super) fn split_fact_key(key: &[u8; 64]) -> (JobId, FactId) {
     let (mut job, mut id) = (JobId::default(), FactId::default());
     job.0.copy_from_slice(&key[..32]);
@@ -92,16 +116,20 @@ pub(super) fn split_fact_key(key: &[u8; 64]) -> (JobId, FactId) {
 /// All tables that records go to, open for writing.
 pub(super) struct Writing<'t> {
     manifests: Table<'t, JobKey, &'static [u8]>,
-    facts: Table<'t, FactKey, &'static [u8]>,
+    facts: Table<'t, RowKey, &'static [u8]>,
     outbox: Table<'t, FactKey, &'static [u8]>,
     held: Table<'t, JobKey, &'static [u8]>,
     rounds: Table<'t, JobKey, &'static [u8]>,
     tombstones: Table<'t, JobKey, &'static [u8]>,
+    index: &'t FactIndex,
+    pub(super) changes: Changes,
 }
 
 impl<'t> Writing<'t> {
-    pub(super) fn open(txn: &'t WriteTransaction) -> Result<Self, TableError> {
+    pub(super) fn open(txn: &'t WriteTransaction, index: &'t FactIndex) -> Result<Self, TableError> {
         Ok(Self {
+            index,
+            changes: Changes { next: index.next, ..Changes::default() },
             manifests: txn.open_table(MANIFESTS)?,
             facts: txn.open_table(FACTS)?,
             outbox: txn.open_table(OUTBOX)?,
@@ -120,10 +148,7 @@ impl<'t> Writing<'t> {
             Record::Held(job) => {
                 self.held.insert(&job.0, seal(Tag::Held, &job.0, &[]).as_slice())?;
             }
-            Record::Fact(job, id, f) => {
-                let key = fact_key(*job, *id);
-                self.facts.insert(&key, seal(Tag::Fact, &key, &[&f.sig.0, &f.bytes]).as_slice())?;
-            }
+            Record::Fact(job, id, f) => self.put_fact(*job, *id, f)?,
             Record::Outbox(job, id) => {
                 let key = fact_key(*job, *id);
                 self.outbox.insert(&key, seal(Tag::Outbox, &key, &[]).as_slice())?;
@@ -146,12 +171,52 @@ impl<'t> Writing<'t> {
         Ok(())
     }
 
+    fn put_fact(&mut self, job: JobId, id: FactId, f: &SignedFact) -> Result<(), redb::Error> {
+        let number = match self.find(job, id)? {
+            Some(number) => number,
+            None => {
+                let number = self.changes.next;
+                self.changes.next += 1;
+                self.changes.facts.insert((job, id), Some(number));
+                number
+            }
+        };
+        let row = seal(Tag::Fact, &fact_key(job, id), &[&f.sig.0, &f.bytes]);
+        self.facts.insert(&row_key(job, number), row.as_slice())?;
+        Ok(())
+    }
+
+    /// The number of a fact that is there.
+    fn find(&self, job: JobId, id: FactId) -> Result<Option<u64>, redb::Error> {
+        if let Some(number) = self.changes.facts.get(&(job, id)) {
+            return Ok(*number);
+        }
+        for number in self.index.places(job, id) {
+            let key = row_key(job, number);
+            if self
+                .facts
+                .get(&key)?
+                .and_then(|row| fact_row(&key, row.value()))
+                .is_some_and(|(_, found, ..)| found == id)
+            {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
+    }
+
     fn drop_job(&mut self, job: JobId) -> Result<(), redb::Error> {
         self.manifests.remove(&job.0)?;
         self.held.remove(&job.0)?;
         self.rounds.remove(&job.0)?;
+        let changes = &mut self.changes.facts;
+        let rows = (row_key(job, 0), row_key(job, u64::MAX));
+        self.facts.retain_in::<&[u8; 40], _>(&rows.0..=&rows.1, |_, row| {
+            let id = row.get(8 + 64..).map(FactId::of);
+            changes.extend(id.map(|id| ((job, id), None)));
+            false
+        })?;
         let all = (fact_key(job, FactId([0; 32])), fact_key(job, FactId([0xff; 32])));
-        self.facts.retain_in::<&[u8; 64], _>(&all.0..=&all.1, |_, _| false)?;
         self.outbox.retain_in::<&[u8; 64], _>(&all.0..=&all.1, |_, _| false)?;
         Ok(())
     }
@@ -184,13 +249,15 @@ fn drop_bad<const N: usize>(
 
 /// Whether a row can be handed out.
 fn is_good(tag: Tag, key: &[u8], row: &[u8]) -> bool {
+    if tag == Tag::Fact {
+        return key.try_into().is_ok_and(|key| fact_row(key, row).is_some());
+    }
     let Some(payload) = unseal(tag, key, row) else { return false };
     match tag {
         Tag::Manifest => signed(payload).is_some_and(|(_, bytes)| JobId::of(&bytes).0 == key),
-        Tag::Fact => signed(payload).is_some_and(|(_, bytes)| key.ends_with(&FactId::of(&bytes).0)),
         Tag::Tombstone => signed(payload).is_some(),
         Tag::Round => payload.len() == 4,
-        Tag::Outbox | Tag::Held | Tag::Meta => true,
+        Tag::Fact | Tag::Outbox | Tag::Held | Tag::Meta => true,
     }
 }
 
