@@ -28,7 +28,7 @@ impl Context {
     /// A note to the person at the terminal; nothing that a script would read.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            let _ = writeln!(anstream::stderr().lock(), "{text}");
+            say(text);
         }
     }
 
@@ -36,4 +36,9 @@ impl Context {
     pub(crate) fn watched(&self) -> bool {
         !self.quiet && !self.json && std::io::stderr().is_terminal()
     }
+}
+
+/// A line on stderr.
+pub(crate) fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
 }

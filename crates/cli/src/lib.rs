@@ -3,6 +3,8 @@
 //! Results go to stdout and everything else to stderr. Exit codes: see [`args::EXIT_CODES`].
 
 mod args;
+#[cfg(test)]
+mod args_tests;
 mod commands;
 mod context;
 mod demo;

@@ -1,13 +1,55 @@
-//! The only place where the command line touches the node's code.
+//! The node itself, seen from the command line: logs, the first words, the exit code.
 
-use filch_node::Config;
+use filch_node::{Config, DataDirError, UpError};
+use tracing_subscriber::EnvFilter;
 
+use crate::context::say;
 use crate::error::Error;
 
-pub(super) fn up(_config: Config) -> Result<u8, Error> {
-    Err(Error::failed("this build has no node yet", "use a later one"))
+/// Says which logs are wanted, as `filch_node=debug`.
+const LOG_VAR: &str = "FILCH_LOG";
+
+/// Runs the node to its end.
+pub(super) fn up(config: Config, quiet: bool, json: bool) -> Result<u8, Error> {
+    logs(json);
+    let ready = |ready: &filch_node::Ready| {
+        if !quiet && !json {
+            say(ready);
+            if ready.addresses.is_empty() {
+                say("nothing listens beyond this machine; `filch up --lan` would meet others");
+            }
+            for address in &ready.addresses {
+                say(format_args!("others reach it by --bootstrap {address}"));
+            }
+        }
+    };
+    match filch_node::up(config, ready) {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            let (message, hint) = (error.to_string(), error.hint());
+            Err(if is_usage(&error) { Error::Usage { message, hint } } else { Error::Failed { message, hint } })
+        }
+    }
 }
 
+/// Another data directory or another version of filch is the user's to choose.
+fn is_usage(error: &UpError) -> bool {
+    matches!(error, UpError::DataDir(DataDirError::InUse { .. } | DataDirError::Newer { .. })) || error.exit_code() == 2
+}
+
+/// To stderr; JSON lines with `--json`.
+fn logs(json: bool) {
+    let filter =
+        EnvFilter::try_from_env(LOG_VAR).unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,multistream_select=warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none());
+    // Fails only if somebody has set one before.
+    let _ = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };
+}
+
+/// The hidden subcommand: never returns.
 pub(super) fn spawner() -> ! {
-    std::process::exit(125)
+    filch_node::spawner_main()
 }

@@ -84,7 +84,7 @@ pub(crate) fn run(args: UpArgs, global: Global) -> Result<u8, Error> {
         // No terminal to be hung up with; the parent has redirected the output.
         let _ = rustix::process::setsid();
     }
-    super::node::up(config)
+    super::node::up(config, global.quiet, global.json)
 }
 
 /// The hidden subcommand: never returns.

@@ -57,6 +57,9 @@ pub(crate) struct Plan {
     pub(crate) files: Files,
 }
 
+/// Looks at a task, given its number and values; `false` is enough.
+pub(crate) type Look<'a> = dyn FnMut(&Plan, u32, &[String]) -> Result<bool, PlanError> + 'a;
+
 /// One task's own data, for a closer look.
 pub(crate) struct TaskView<'a> {
     pub(crate) values: &'a [String],
@@ -225,10 +228,7 @@ impl Plan {
     }
 
     /// Calls `look` for every task with its number and values, until it says `false`.
-    pub(crate) fn each(
-        &self,
-        look: &mut dyn FnMut(&Plan, u32, &[String]) -> Result<bool, PlanError>,
-    ) -> Result<(), PlanError> {
+    pub(crate) fn each(&self, look: &mut Look<'_>) -> Result<(), PlanError> {
         match &self.tasks {
             Tasks::Once => {
                 look(self, 0, &[])?;
