@@ -32,6 +32,16 @@ impl BlobStore {
     }
 }
 
+/// Leads a round; followers wake when it ends, however it ends.
+struct Lead<'a>(&'a Inner);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        self.0.state().leading = false;
+        self.0.round_done.notify_all();
+    }
+}
+
 impl Inner {
     /// The change up to which a sync must get so that these blobs and all holds are durable.
     fn target(&self, ids: &[BlobId]) -> Result<u64, SyncError> {
@@ -48,15 +58,19 @@ impl Inner {
         self.commit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Syncs unless somebody else's round already got to `target`.
+    /// Syncs unless somebody else's round gets to `target`. One thread leads a round; what is put meanwhile waits for the next.
     pub(crate) fn flush_to(&self, target: u64) -> Result<(), SyncError> {
-        if self.state().synced >= target {
+        let mut state = self.state();
+        while state.synced < target && state.leading {
+            state = self.round_done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.synced >= target {
             return Ok(());
         }
+        state.leading = true;
+        drop(state);
+        let _lead = Lead(self);
         let _round = self.commit_lock();
-        if self.state().synced >= target {
-            return Ok(());
-        }
         self.flush()
     }
 

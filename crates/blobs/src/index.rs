@@ -104,6 +104,9 @@ impl Index {
             std::fs::File::open(&fresh).and_then(|f| f.sync_all()).map_err(io)?;
             std::fs::rename(&fresh, path).map_err(io)?;
             sync_dir(root).map_err(io)?;
+            if let Some(parent) = root.parent().filter(|p| !p.as_os_str().is_empty()) {
+                sync_dir(parent).map_err(io)?;
+            }
         }
         let db = open_database(path).map_err(|e| open_error(root, e.into()))?;
         check_format(root, &db)?;

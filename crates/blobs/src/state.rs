@@ -84,6 +84,8 @@ pub(crate) struct State {
     /// Counts changes; `pending` and `holds` remember the count of theirs.
     pub(crate) seq: u64,
     pub(crate) synced: u64,
+    /// Somebody leads a round of sync.
+    pub(crate) leading: bool,
     pub(crate) pending: HashMap<BlobId, (u64, Change)>,
     pub(crate) holds: Vec<(u64, HoldChange)>,
     /// Rows that `holds` stands for.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use filch_types::BlobId;
 
@@ -60,9 +60,10 @@ pub(crate) struct Inner {
     pub(crate) layout: Layout,
     pub(crate) index: Index,
     pub(crate) reserve: u64,
-    /// Taken before `state` by whoever writes to the index; the lock that makes concurrent syncs share a round.
+    /// Taken before `state` by whoever writes to the index; one round of writing at a time.
     pub(crate) commit: Mutex<()>,
     state: Mutex<State>,
+    pub(crate) round_done: Condvar,
     /// The file system cannot share blocks; do not ask again.
     pub(crate) no_reflink: AtomicBool,
     _lock: File,
@@ -88,6 +89,7 @@ impl BlobStore {
             reserve,
             commit: Mutex::new(()),
             state: Mutex::new(state),
+            round_done: Condvar::new(),
             no_reflink: AtomicBool::new(false),
             _lock: lock,
         };
