@@ -6,10 +6,23 @@ mod common;
 use common::{Node, config, pair};
 use filch_net::{Command, NetConfig, NetError, NetEvent};
 
+/// Without Kademlia, which dials as well.
+fn book_only(n: u16) -> NetConfig {
+    NetConfig { kademlia: false, ..config(n) }
+}
+
+async fn book_only_pair() -> (Node, Node) {
+    let mut a = Node::start(book_only(0)).await;
+    let mut b = Node::start(NetConfig { bootstrap: vec![a.address()], ..book_only(1) }).await;
+    b.up(a.id).await;
+    a.up(b.id).await;
+    (a, b)
+}
+
 #[tokio::test]
 async fn a_third_node_is_learned_from_a_common_acquaintance() {
-    let (mut a, mut b) = pair(0).await;
-    let mut c = Node::start(NetConfig { kademlia: false, bootstrap: vec![b.address()], ..config(2) }).await;
+    let (mut a, mut b) = book_only_pair().await;
+    let mut c = Node::start(NetConfig { bootstrap: vec![b.address()], ..book_only(2) }).await;
     a.up(c.id).await;
     b.up(c.id).await;
     c.up(a.id).await;
@@ -28,25 +41,25 @@ async fn a_third_node_is_found_by_kademlia_alone() {
 
 #[tokio::test]
 async fn a_restarted_node_is_met_again_at_the_same_address() {
-    let (mut a, b) = pair(0).await;
+    let (mut a, b) = book_only_pair().await;
     let (id, address) = (b.id, b.bare_address());
     a.reachable(id).await;
     b.shutdown().await;
     a.down(id).await;
     // It is told of nobody: the other one has to dial.
-    let mut b = Node::start(NetConfig { listen: vec![address], ..config(1) }).await;
+    let mut b = Node::start(NetConfig { listen: vec![address], ..book_only(1) }).await;
     a.up(id).await;
     b.up(a.id).await;
 }
 
 #[tokio::test]
 async fn another_node_at_a_known_address_is_met() {
-    let (mut a, b) = pair(0).await;
+    let (mut a, b) = book_only_pair().await;
     let (id, address) = (b.id, b.bare_address());
     a.reachable(id).await;
     b.shutdown().await;
     a.down(id).await;
-    let b = Node::start(NetConfig { listen: vec![address], ..config(5) }).await;
+    let b = Node::start(NetConfig { listen: vec![address], ..book_only(5) }).await;
     a.up(b.id).await;
 }
 
