@@ -155,6 +155,11 @@ impl Node {
                 wake = Some(wake.map_or(w.next_ask, |at| at.min(w.next_ask)));
                 continue;
             }
+            // Claims look seconds ahead; a steal only pays when this node is about to run dry, else two nodes take the same
+            // tasks from each other in turn.
+            if !w.victims.is_empty() && !self.nearly_dry(id) {
+                continue;
+            }
             hoped += want.min(slots);
             self.ask_for_work(id, want.min(1 << 22) as u32);
             if hoped > 4 * slots {
@@ -163,6 +168,19 @@ impl Node {
         }
         if let Some(at) = wake {
             self.timers.sooner(Timer::Seek, at);
+        }
+    }
+
+    /// Whether what is queued of a job ends within two round trips (or batches).
+    fn nearly_dry(&self, id: JobId) -> bool {
+        let Some(job) = self.jobs.get(&id) else { return true };
+        let slots = self.slots.len().max(1) as u64;
+        let rtt = job.work.victims.front().and_then(|(v, _)| self.peers.get(v)).map_or(0, |p| p.rtt.0);
+        let soon = (2 * rtt).max(2 * self.cfg.timing.batch.0);
+        let queue = job.work.queue.len();
+        match job.work.task_ns {
+            Some(ns) => queue.saturating_mul(ns) / 1000 / slots < soon,
+            None => queue < slots,
         }
     }
 
@@ -197,6 +215,8 @@ impl Node {
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.work.victims = victims.into();
+        }
+        if self.nearly_dry(id) {
             self.ask_for_work(id, want);
         }
     }
@@ -409,6 +429,7 @@ impl Node {
             if grantable > 0 && !job.work.asking {
                 job.work.next_ask = self.now;
                 job.work.backoff = 0;
+                job.work.victims.clear();
             }
             self.learn_steward(id, steward, epoch);
             if self.alive(steward) && steward != self.id {
