@@ -33,7 +33,8 @@ impl Node {
             job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r) && !job.settled.contains(r)).collect();
         let active = job.state == JobState::Active;
         let busy = active || !others.is_empty() || !job.outbox.is_empty() || !job.pinnable.is_empty() || !job.held;
-        if others.is_empty() && active {
+        let settled = others.is_empty();
+        if settled && (active || job.role == Role::Observer) {
             others = job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r)).collect();
         }
         let observer = job.role == Role::Observer;
@@ -45,7 +46,12 @@ impl Node {
         if busy && (active || !observer) {
             let again = if observer { self.cfg.timing.beat } else { self.cfg.timing.anti_entropy };
             self.timers.set(Timer::AntiEntropy(id), self.now + again);
-        } else if !observer {
+        } else if observer {
+            // Nobody tells an observer that the job was deleted: it asks, seldom.
+            let t = &self.cfg.timing;
+            let again = if settled { filch_types::time::Span(6 * t.idle_beat.0) } else { t.anti_entropy };
+            self.timers.set(Timer::AntiEntropy(id), self.now + again);
+        } else {
             self.live.remove(&id);
         }
     }

@@ -11,12 +11,14 @@ use filch_types::{BlobId, FactId, JobId, NodeId, StoreId, limits};
 
 use super::job::OutPack;
 use super::{Fetch, Made, Node, Then, Timer};
-use crate::io::{Event, FetchId, Output, Reply};
+use crate::io::{Event, FetchId, Output};
 use crate::view::Role;
-use crate::{ClientError, Mutant};
+use crate::Mutant;
 
 /// Facts of one job between arrival and durability: beyond it senders have to come again.
 const MAX_IN_FLIGHT: usize = 8192;
+/// Facts kept in mind for a job that is not kept here yet.
+const MAX_EARLY: usize = 256;
 
 type Opened = (FactId, SignedFact, Arc<Fact>);
 
@@ -45,7 +47,7 @@ impl Node {
                 records.push(Record::Outbox(id, fact_id));
             }
             let ranges = runs.iter().map(|r| r.range()).collect();
-            let out = OutPack { ranges, signed: (!alone).then(|| signed.clone()), ..OutPack::default() };
+            let out = OutPack { ranges, signed: Some(signed.clone()), ..OutPack::default() };
             job.outbox.insert(fact_id, out);
         }
         job.in_flight.insert(fact_id);
@@ -109,6 +111,10 @@ impl Node {
                 Role::Observer => true,
                 Role::Hearsay => false,
             } || fact.body == FactBody::Cancel;
+            if !kept && job.role == Role::Replica && job.early.len() < MAX_EARLY {
+                job.early.push((from, signed));
+                continue;
+            }
             if !kept || job.in_flight.contains(&fact_id) || job.in_flight.len() >= MAX_IN_FLIGHT {
                 continue;
             }
@@ -284,7 +290,7 @@ impl Node {
                     self.event_final(id, &facts);
                 }
             }
-            Made::Asked(client) => self.emit(Output::Reply(client, Reply::Revoked(id))),
+            Made::Asked(asker) => self.revoked(id, asker),
             Made::Here | Made::Elsewhere => {}
         }
         if matches!(made, Made::Pin | Made::Here | Made::Asked(_)) {
@@ -328,7 +334,7 @@ impl Node {
         match made {
             Made::Pin => job.pin_in_flight = false,
             Made::Pack => self.timers.sooner(Timer::Resend(id), self.now + self.cfg.timing.resend),
-            Made::Asked(c) => self.emit(Output::Reply(c, Reply::Refused(ClientError::DiskFull(why)))),
+            Made::Asked(asker) => self.revoke_failed(asker, &why),
             Made::Here | Made::Elsewhere => {}
         }
     }
@@ -452,11 +458,43 @@ impl Node {
         for f in full {
             self.check_outbox(id, f);
         }
+        self.commit_again(id);
         self.send_outbox(id, false);
         self.resend_replication(id);
         let Some(job) = self.jobs.get(&id) else { return };
         if !job.outbox.is_empty() {
             self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        }
+    }
+
+    /// Own packs that found the disk full: nobody else may have them.
+    fn commit_again(&mut self, id: JobId) {
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let alone = job.replicas == [me];
+        let mut groups = Vec::new();
+        for (fact_id, out) in &job.outbox {
+            let Some(signed) = out.signed.clone().filter(|_| !out.durable && !job.in_flight.contains(fact_id)) else {
+                continue;
+            };
+            if let Ok(fact) = signed.decode() {
+                groups.push((*fact_id, signed, Arc::new(fact)));
+            }
+        }
+        for (fact_id, signed, fact) in groups {
+            let Some(job) = self.jobs.get_mut(&id) else { return };
+            job.in_flight.insert(fact_id);
+            let mut records = Vec::new();
+            if !std::mem::replace(&mut job.recorded, true) {
+                records.push(Record::Manifest(id, (*job.signed).clone()));
+            }
+            records.push(Record::Fact(id, fact_id, signed));
+            if !alone {
+                records.push(Record::Outbox(id, fact_id));
+            }
+            let blobs = fact.closure().map(|(b, _)| b).collect();
+            let facts = vec![(fact_id, fact)];
+            self.commit(blobs, records, Then::Facts { job: id, facts, ack: None, made: Made::Pack });
         }
     }
 

@@ -168,6 +168,8 @@ pub(crate) struct Job {
     /// Since when fewer than k holders are alive.
     pub thin_since: Option<Timestamp>,
 
+    /// Facts that came before the job itself was kept here; looked at again once it is.
+    pub early: Vec<(NodeId, SignedFact)>,
     /// Facts on their way through fetch and commit.
     pub in_flight: BTreeSet<FactId>,
     /// Replicas known to hold exactly the same facts.
@@ -223,6 +225,7 @@ impl Job {
             pinnable: BTreeSet::new(),
             short_since: None,
             thin_since: None,
+            early: Vec::new(),
             in_flight: BTreeSet::new(),
             settled: BTreeSet::new(),
             submission: None,

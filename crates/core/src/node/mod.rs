@@ -73,7 +73,7 @@ enum Then {
     Round(JobId),
     /// The job is gone.
     Forgotten {
-        clients: Vec<ClientId>,
+        askers: Vec<Asker>,
         job: JobId,
     },
     Nothing,
@@ -90,8 +90,17 @@ enum Made {
     Pin,
     /// Anything else of this node; goes to all replicas.
     Here,
-    /// A revocation asked for by a client.
-    Asked(ClientId),
+    /// A revocation that somebody asked for.
+    Asked(Asker),
+}
+
+/// Who waits for the end of a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asker {
+    /// A client of this node.
+    Client(ClientId),
+    /// A peer, on behalf of a client of its own.
+    Peer(Token),
 }
 
 /// A batch in execution.
@@ -301,6 +310,7 @@ impl Node {
                 Timer::Repair(j) => self.on_repair_timer(j),
                 Timer::Lonely(j) => self.on_lonely_timer(j),
                 Timer::Submit(j) => self.on_submit_timer(j),
+                Timer::Bury(j) => self.bury(j, Vec::new()),
                 Timer::Seek => {}
                 Timer::Drain => self.check_drained(),
             }
@@ -404,7 +414,7 @@ impl Node {
             Some(Then::Held(job)) => self.now_held(job),
             Some(Then::Facts { job, facts, ack, made }) => self.facts_durable(job, facts, ack, made),
             Some(Then::Round(job)) => self.round_durable(job),
-            Some(Then::Forgotten { clients, job }) => self.forgotten(job, clients),
+            Some(Then::Forgotten { askers, job }) => self.forgotten(job, askers),
             Some(Then::Nothing) | None => {}
         }
     }
@@ -415,7 +425,8 @@ impl Node {
             Some(Then::Held(job)) => self.hold_failed(job, why),
             Some(Then::Facts { job, facts, made, .. }) => self.facts_failed(job, facts, made, why),
             Some(Then::Round(job)) => self.step_down(job),
-            Some(Then::Nothing) | Some(Then::Forgotten { .. }) | None => {}
+            Some(Then::Forgotten { askers, job }) => self.bury_failed(job, askers, &why),
+            Some(Then::Nothing) | None => {}
         }
     }
 

@@ -104,6 +104,7 @@ impl Node {
         for out in job.outbox.values_mut().filter(|o| o.durable) {
             out.acked.insert(me, store);
         }
+        let early = std::mem::take(&mut job.early);
         let tell: Vec<NodeId> = std::mem::take(&mut job.tell_held).into_iter().collect();
         let own = job.manifest.owner == me;
         let fresh =
@@ -122,6 +123,9 @@ impl Node {
         self.copies_changed(id);
         self.nudge_submission(id);
         self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
+        for (from, fact) in early {
+            self.on_facts(from, vec![fact]);
+        }
     }
 
     /// A submit is accepted once k distinct stores hold manifest and closure.

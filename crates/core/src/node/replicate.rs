@@ -60,7 +60,7 @@ impl Node {
             self.timers.set(Timer::AntiEntropy(id), self.now + self.cfg.timing.beat);
             self.timers.set(Timer::Repair(id), self.now + self.cfg.timing.beat);
         }
-        if state == JobState::Active && role != Role::Observer {
+        if state == JobState::Active {
             self.set_runnable(id, true);
             // Time to hear from a steward that is in office.
             let wait = filch_types::time::Span(2 * self.cfg.timing.down_grace.0);
@@ -267,8 +267,8 @@ impl Node {
             self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
             return;
         }
-        // The owner spreads a new job; later any steward fills gaps.
-        if job.manifest.owner != me && job.steward.is_none() {
+        // The owner spreads a new job; later any steward fills gaps, and without one the first live holder does.
+        if job.manifest.owner != me && job.steward.is_none() && !self.first_holder(job) {
             return;
         }
         let missing: Vec<NodeId> = job
@@ -310,15 +310,20 @@ impl Node {
         self.try_pin(id);
     }
 
+    /// Whether this node is the first of R that lives and holds the job.
+    fn first_holder(&self, job: &Job) -> bool {
+        let holds = |r: &&NodeId| self.alive(**r) && job.holders.contains_key(r);
+        job.held && job.replicas.iter().find(holds) == Some(&self.id)
+    }
+
     /// Too few live copies for too long: another member is asked to keep the job and joins R (P12).
     pub(super) fn on_repair_timer(&mut self, id: JobId) {
         self.copies_changed(id);
         let (now, wait) = (self.now, self.cfg.timing.repair);
         let Some(job) = self.jobs.get(&id) else { return };
         let Some(since) = job.thin_since else { return };
-        // One of R does it: the first that lives and holds.
-        let mine =
-            job.held && job.replicas.iter().find(|r| self.alive(**r) && job.holders.contains_key(r)) == Some(&self.id);
+        // One of R does it.
+        let mine = self.first_holder(job);
         // A submit that waits for its copies does not wait five minutes for a member that died.
         let urgent = job.submission.is_some();
         let due = since + if urgent { self.cfg.timing.resend } else { wait };
@@ -334,7 +339,7 @@ impl Node {
         let alive = job.holders.keys().filter(|h| self.alive(**h)).count();
         let members = job.replicas.clone();
         if alive + coming >= usize::from(job.manifest.k) {
-            return;
+            return self.resend_replication(id);
         }
         let mut others = self.usable_peers();
         others.retain(|p| !members.contains(p));

@@ -5,7 +5,7 @@ use filch_types::record::Record;
 use filch_types::wire::{Refusal, Request, Response};
 use filch_types::{JobId, NodeId};
 
-use super::{Asked, Made, Node, Then};
+use super::{Asked, Asker, Made, Node, Then, Timer};
 use crate::io::{ClientId, Event, Output, Reply, Token};
 use crate::view::Role;
 use crate::{ClientError, Mutant};
@@ -21,7 +21,7 @@ impl Node {
             return self.emit(Output::Reply(client, Reply::Revoked(id)));
         }
         if self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica) {
-            return self.revoke_here(id, delete, Some(client));
+            return self.revoke_here(id, delete, Asker::Client(client));
         }
         let replicas = match (self.jobs.get(&id), self.hearsay.get(&id)) {
             (Some(j), _) => j.replicas.clone(),
@@ -71,27 +71,22 @@ impl Node {
         if !self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica) {
             return self.refuse(token, Refusal::UnknownJob);
         }
-        self.revoke_here(id, delete, None);
-        self.respond(token, Response::Done);
+        self.revoke_here(id, delete, Asker::Peer(token));
     }
 
-    fn revoke_here(&mut self, id: JobId, delete: bool, client: Option<ClientId>) {
+    fn revoke_here(&mut self, id: JobId, delete: bool, asker: Asker) {
         let Some(job) = self.jobs.get(&id) else { return };
         if delete {
             let fact = filch_types::Fact { job: id, by: self.id, body: FactBody::Delete };
             if let Ok(signed) = SignedFact::sign(&fact, &*self.keys) {
-                self.delete_job(id, signed, client.into_iter().collect());
+                self.delete_job(id, signed, vec![asker]);
             }
             return;
         }
         if job.fold.cancelled() {
-            if let Some(c) = client {
-                self.emit(Output::Reply(c, Reply::Revoked(id)));
-            }
-            return;
+            return self.revoked(id, asker);
         }
-        let made = client.map_or(Made::Here, Made::Asked);
-        self.make_fact(id, FactBody::Cancel, made);
+        self.make_fact(id, FactBody::Cancel, Made::Asked(asker));
         if self.planted(Mutant::CancelNotRepeated)
             && let Some(job) = self.jobs.get_mut(&id)
         {
@@ -99,8 +94,23 @@ impl Node {
         }
     }
 
+    /// It is on disk: only now anybody hears of it (P2).
+    pub(super) fn revoked(&mut self, id: JobId, asker: Asker) {
+        match asker {
+            Asker::Client(c) => self.emit(Output::Reply(c, Reply::Revoked(id))),
+            Asker::Peer(token) => self.respond(token, Response::Done),
+        }
+    }
+
+    pub(super) fn revoke_failed(&mut self, asker: Asker, why: &str) {
+        match asker {
+            Asker::Client(c) => self.emit(Output::Reply(c, Reply::Refused(ClientError::DiskFull(why.to_owned())))),
+            Asker::Peer(token) => self.refuse(token, Refusal::Full(why.to_owned())),
+        }
+    }
+
     /// Drops everything about a job but its tombstone.
-    pub(super) fn delete_job(&mut self, id: JobId, tomb: SignedFact, clients: Vec<ClientId>) {
+    pub(super) fn delete_job(&mut self, id: JobId, tomb: SignedFact, askers: Vec<Asker>) {
         self.stop_work(id, true);
         self.step_down(id);
         if let Some(job) = self.jobs.remove(&id) {
@@ -117,15 +127,30 @@ impl Node {
         self.hearsay.remove(&id);
         self.live.remove(&id);
         self.timers.drop_job(id);
-        self.tombstones.insert(id, tomb.clone());
+        self.tombstones.insert(id, tomb);
         self.event(Event::State(id, filch_types::wire::JobState::Deleted));
-        self.commit(Vec::new(), vec![Record::Forget(id, tomb)], Then::Forgotten { clients, job: id });
+        self.bury(id, askers);
     }
 
-    pub(super) fn forgotten(&mut self, id: JobId, clients: Vec<ClientId>) {
+    /// Writes the tombstone.
+    pub(super) fn bury(&mut self, id: JobId, askers: Vec<Asker>) {
+        if let Some(tomb) = self.tombstones.get(&id).cloned() {
+            self.commit(Vec::new(), vec![Record::Forget(id, tomb)], Then::Forgotten { askers, job: id });
+        }
+    }
+
+    /// The disk is full. The job is gone all the same, and its tombstone is written as soon as there is room.
+    pub(super) fn bury_failed(&mut self, id: JobId, askers: Vec<Asker>, why: &str) {
+        for a in askers {
+            self.revoke_failed(a, why);
+        }
+        self.timers.set(Timer::Bury(id), self.now + self.cfg.timing.resend);
+    }
+
+    pub(super) fn forgotten(&mut self, id: JobId, askers: Vec<Asker>) {
         self.emit(Output::Release(id));
-        for c in clients {
-            self.emit(Output::Reply(c, Reply::Revoked(id)));
+        for a in askers {
+            self.revoked(id, a);
         }
     }
 }

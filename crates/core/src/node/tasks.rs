@@ -6,7 +6,7 @@ use filch_types::time::Span;
 use filch_types::{JobId, ResultRun, limits};
 
 use super::{Made, Node, Timer};
-use crate::io::{Event, LaunchId};
+use crate::io::{Event, LaunchId, Output};
 
 /// Bytes that a run takes in a pack, about.
 fn weight(run: &ResultRun) -> usize {
@@ -100,6 +100,9 @@ impl Node {
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.work.launches.remove(&launch);
+        } else if !self.launches.values().any(|l| l.job == id) {
+            // The job went while its last tasks ended: what they left goes, too.
+            self.emit(Output::Release(id));
         }
         if self.draining {
             self.flush_pack(id);

@@ -35,6 +35,8 @@ pub(crate) enum Timer {
     Lonely(JobId),
     /// A submit ran out of time.
     Submit(JobId),
+    /// A tombstone is not on disk yet.
+    Bury(JobId),
     /// Look for work.
     Seek,
     /// Finish draining.
@@ -57,6 +59,7 @@ impl Timer {
             Timer::Repair(_) => "count copies",
             Timer::Lonely(_) => "pin with fewer copies",
             Timer::Submit(_) => "submit time limit",
+            Timer::Bury(_) => "write a tombstone",
             Timer::Seek => "look for work",
             Timer::Drain => "drain",
         }
