@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::files::Pick;
 use super::{DemoError, task};
 
 /// What is put below the directory must leave room for the path of a socket.
@@ -42,11 +43,29 @@ impl Stage {
         std::fs::write(&path, task::SCRIPT).map_err(|e| DemoError::io(&path, e))?;
         Ok(path)
     }
+    /// The files as they are now: somebody may go on editing them, but nodes and plain run must read the same.
+    pub fn snapshot(&self, files: Vec<Pick>) -> Result<Vec<Pick>, DemoError> {
+        let root = self.dir("files")?;
+        let mut kept = Vec::with_capacity(files.len());
+        for (n, file) in files.into_iter().enumerate() {
+            let path = root.join(n.to_string());
+            match std::fs::copy(&file.path, &path) {
+                Ok(len) => kept.push(Pick { path, len, ..file }),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(DemoError::io(&file.path, e)),
+            }
+        }
+        Ok(kept)
+    }
     /// Where the results go.
     pub fn results(&self) -> &Path {
         &self.results
     }
-    /// Removes everything but the results; after a failure, also the nodes' logs stay.
+    /// Where the nodes are; stays after a failure, logs and all.
+    pub fn nodes(&self) -> PathBuf {
+        self.root.path().join("nodes")
+    }
+    /// Removes everything but the results; after a failure, the nodes' directory stays, too.
     pub fn finish(self, ok: bool) -> Result<(), DemoError> {
         if !self.own_results && ok {
             return self.root.close().map_err(|e| DemoError::io(&self.results, e));

@@ -15,6 +15,8 @@ use super::story::Story;
 const LIMIT: Duration = Duration::from_secs(35);
 /// Between two lines that say how the work spreads.
 const TELL: Duration = Duration::from_millis(1500);
+/// Steals that get a line of their own; all are counted.
+const STEALS_TOLD: u64 = 12;
 
 /// The node that was killed.
 #[derive(Clone, Copy, Debug)]
@@ -150,13 +152,17 @@ fn tell(story: &Story, cluster: &Cluster, w: &mut Watched, told: &Told) {
     let Some(who) = cluster.nodes.get(told.by).map(|n| n.name) else { return };
     let after = || w.death.map_or(0.0, |d| told.at.saturating_duration_since(d.at).as_secs_f64());
     match &told.what {
-        EventKind::Stole { from, tasks } => story.tell(who, format_args!("stole {tasks} tasks from {}", from.name)),
+        EventKind::Stole { from, tasks } => match w.tally.steals.iter().sum::<u64>() {
+            1..=STEALS_TOLD => story.tell(who, format_args!("stole {tasks} tasks from {}", from.name)),
+            n if n == STEALS_TOLD + 1 => story.tell("work", "is stolen on; further steals are only counted"),
+            _ => {}
+        },
         EventKind::NodeLost { node } => {
             story.tell(who, format_args!("noticed that {} is gone, {:.1} s after it died", node.name, after()));
         }
         EventKind::Reclaimed { from, queued, executing } => story.tell(
             who,
-            format_args!("took back from {}: {queued} tasks that waited there, {executing} that ran", from.name),
+            format_args!("took back {} unfinished tasks of {}", u64::from(*queued) + u64::from(*executing), from.name),
         ),
         EventKind::Steward { epoch } if *epoch > 0 => story.tell(who, "hands out the tasks from now on"),
         EventKind::Bounced { tasks, why, .. } => story.tell(who, format_args!("gave {tasks} tasks back: {why}")),
