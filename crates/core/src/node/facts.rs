@@ -11,9 +11,9 @@ use filch_types::{BlobId, FactId, JobId, NodeId, StoreId, limits};
 
 use super::job::OutPack;
 use super::{Fetch, Made, Node, Then, Timer};
+use crate::Mutant;
 use crate::io::{Event, FetchId, Output};
 use crate::view::Role;
-use crate::Mutant;
 
 /// Facts of one job between arrival and durability: beyond it senders have to come again.
 const MAX_IN_FLIGHT: usize = 8192;
@@ -305,6 +305,7 @@ impl Node {
         }
         self.try_pin(id);
         self.refresh_state(id, cancel);
+        self.maybe_drop(id);
     }
 
     fn event_final(&mut self, id: JobId, facts: &[(FactId, Arc<Fact>)]) {

@@ -100,7 +100,7 @@ impl Node {
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.work.launches.remove(&launch);
-        } else if !self.launches.values().any(|l| l.job == id) {
+        } else if !self.launches.values().any(|l| l.job == id) && !self.burying(id) {
             // The job went while its last tasks ended: what they left goes, too.
             self.emit(Output::Release(id));
         }
