@@ -10,7 +10,7 @@ use filch_types::BlobId;
 
 use crate::error::SyncError;
 use crate::index::only_full;
-use crate::layout::{self, sync_dir};
+use crate::layout;
 use crate::state::{Batch, Change, Place};
 use crate::store::{BlobStore, Inner};
 
@@ -125,8 +125,8 @@ impl Inner {
     /// fsyncs packs, files, then the directories that name them.
     fn sync_bytes(&self, batch: &mut Batch) -> io::Result<()> {
         let mut dirs: BTreeSet<PathBuf> = BTreeSet::new();
-        for file in batch.sync_packs.values() {
-            file.sync_data()?;
+        for (number, file) in &batch.sync_packs {
+            self.fsync.file(&self.layout.pack(*number), file)?;
         }
         if batch.new_pack {
             dirs.insert(self.layout.packs());
@@ -137,8 +137,9 @@ impl Inner {
             if entry.place != Place::File {
                 continue;
             }
-            match File::open(self.layout.file(*id)) {
-                Ok(file) => file.sync_all()?,
+            let path = self.layout.file(*id);
+            match File::open(&path) {
+                Ok(file) => self.fsync.file(&path, &file)?,
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     vanished.push((*id, *entry));
                     continue;
@@ -153,6 +154,6 @@ impl Inner {
             batch.changes.retain(|(other, _)| *other != id);
             self.damaged(id, &entry);
         }
-        dirs.iter().try_for_each(|dir| sync_dir(dir))
+        dirs.iter().try_for_each(|dir| self.fsync.dir(dir))
     }
 }

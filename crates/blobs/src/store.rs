@@ -14,12 +14,41 @@ use crate::index::Index;
 use crate::layout::{self, Layout, remove};
 use crate::state::{Change, Entry, PackStat, Place, State};
 
+/// Makes files and directories durable. Not a choice for users: what a test puts in between, to see and to fail it.
+pub trait Fsync: Send + Sync + std::fmt::Debug {
+    /// Returns when the bytes of `file`, which is at `path`, are on disk.
+    fn file(&self, path: &Path, file: &File) -> io::Result<()>;
+    /// Returns when the names in the directory are.
+    fn dir(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The system's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemFsync;
+
+impl Fsync for SystemFsync {
+    fn file(&self, _: &Path, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+    fn dir(&self, path: &Path) -> io::Result<()> {
+        layout::sync_dir(path)
+    }
+}
+
 /// How a store behaves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Bytes that the store leaves free on its disk, so that the ledger still has room when blobs have filled it up. `None`:
     /// 64 MiB, or a fiftieth of the disk if that is less.
     pub reserve: Option<u64>,
+    /// How bytes get to the disk. The index has a way of its own.
+    pub fsync: Arc<dyn Fsync>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { reserve: None, fsync: Arc::new(SystemFsync) }
+    }
 }
 
 /// What `put_file` does with the file.
@@ -60,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) layout: Layout,
     pub(crate) index: Index,
     pub(crate) reserve: u64,
+    pub(crate) fsync: Arc<dyn Fsync>,
     /// Taken before `state` by whoever writes to the index; one round of writing at a time.
     pub(crate) commit: Mutex<()>,
     state: Mutex<State>,
@@ -87,6 +117,7 @@ impl BlobStore {
             layout,
             index,
             reserve,
+            fsync: options.fsync,
             commit: Mutex::new(()),
             state: Mutex::new(state),
             round_done: Condvar::new(),

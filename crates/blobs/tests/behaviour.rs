@@ -143,7 +143,8 @@ fn a_reserve_that_cannot_be_kept_refuses_puts_and_nothing_else() {
     f.store.sync(&[small]).expect("sync");
     let dir = f.root();
     drop(f.store);
-    let store = BlobStore::open(&dir, filch_blobs::Options { reserve: Some(u64::MAX / 2) }).expect("open");
+    let store = BlobStore::open(&dir, filch_blobs::Options { reserve: Some(u64::MAX / 2), ..Default::default() })
+        .expect("open");
     for n in [10, PACKED_MAX as usize * 2] {
         let e = store.put_bytes(&bytes(2, n)).expect_err("full");
         assert!(matches!(e, PutError::Full { need, .. } if need == n as u64), "{e}");

@@ -128,6 +128,35 @@ fn readers_go_on_while_packs_are_rewritten() {
 }
 
 #[test]
+fn puts_go_on_while_packs_are_rewritten() {
+    let f = Fixture::new();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let put: Vec<BlobId> = std::thread::scope(|s| {
+        let (store, done) = (&f.store, &done);
+        let putter = move |t: u64| {
+            let ids = (0..).take_while(|_| !done.load(std::sync::atomic::Ordering::SeqCst)).take(6_000);
+            ids.map(|n| store.put_bytes(&bytes((t << 40) + n, 700)).expect("put").0).collect::<Vec<_>>()
+        };
+        let putters: Vec<_> = (1..3).map(|t| s.spawn(move || putter(t))).collect();
+        for round in 0..10u8 {
+            let ids: Vec<_> = (0..8)
+                .map(|n| store.put_bytes(&bytes(100 * u64::from(round) + n, 1_000_000)).expect("put").0)
+                .collect();
+            store.retain(job(round), &ids).expect("retain");
+            store.sync(&ids).expect("sync");
+            store.release(job(round)).expect("release");
+        }
+        done.store(true, std::sync::atomic::Ordering::SeqCst);
+        putters.into_iter().flat_map(|p| p.join().expect("putter")).collect()
+    });
+    f.store.sync(&put).expect("sync");
+    let f = f.reopen();
+    for id in &put {
+        assert_eq!(BlobId::of(&f.store.read(*id, u64::MAX).expect("read")), *id);
+    }
+}
+
+#[test]
 fn storage_returns_to_its_baseline() {
     let f = Fixture::new();
     let cycle = |n: u8| {

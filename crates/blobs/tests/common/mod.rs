@@ -12,11 +12,15 @@ pub struct Fixture {
 }
 
 pub fn options() -> Options {
-    Options { reserve: Some(0) }
+    Options { reserve: Some(0), ..Options::default() }
 }
 
 pub fn open(dir: &Path) -> BlobStore {
-    BlobStore::open(&dir.join("blobs"), options()).expect("open")
+    open_at(&dir.join("blobs"))
+}
+
+pub fn open_at(dir: &Path) -> BlobStore {
+    BlobStore::open(dir, options()).expect("open")
 }
 
 impl Fixture {
