@@ -9,7 +9,8 @@ use crate::{commands, demo};
 /// Shown under `filch --help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  run                the task's own; 128+n for a signal, 124 time limit, 125 our fault, 126/127 as in a shell
+  run                the task's own; 128+n for a signal, 124 for its time limit, 125 for our
+                     faults, 126/127 as in a shell
   map submit wait retry
                      0 all succeeded, 1 some failed, 2 usage, 3 cancelled, 4 infrastructure,
                      124 --timeout of the wait, 130 detached by Ctrl-C
@@ -34,6 +35,7 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// Write results as JSON, one object a line
     #[arg(long, global = true)]

@@ -12,7 +12,7 @@ fn refused(line: &[&str]) -> String {
 }
 fn map_words(line: &[&str]) -> Vec<String> {
     match parse(line) {
-        Command::Map(args) => args.words,
+        Command::Map(args) => args.job.words,
         other => panic!("{other:?}"),
     }
 }

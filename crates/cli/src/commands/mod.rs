@@ -6,6 +6,7 @@ mod detach;
 pub(crate) mod down;
 pub(crate) mod events;
 pub(crate) mod fetch;
+mod job_args;
 pub(crate) mod keygen;
 pub(crate) mod logs;
 pub(crate) mod ls;

@@ -3,7 +3,7 @@
 use clap::Args;
 use filch_api::SubmitLine;
 
-use super::map::MapArgs;
+use super::job_args::JobArgs;
 use crate::context::Context;
 use crate::error::Error;
 use crate::follow::Progress;
@@ -22,15 +22,15 @@ Examples:
   filch submit --copies 2 -- ./nightly.sh")]
 pub(crate) struct SubmitArgs {
     #[command(flatten)]
-    map: MapArgs,
+    job: JobArgs,
 }
 
 pub(crate) async fn run(args: SubmitArgs, cx: &mut Context) -> Result<u8, Error> {
-    detached(&args.map, true, cx).await
+    detached(&args.job, true, cx).await
 }
 
 /// Submits and waits for the copies only.
-pub(crate) async fn detached(args: &MapArgs, once: bool, cx: &mut Context) -> Result<u8, Error> {
+pub(crate) async fn detached(args: &JobArgs, once: bool, cx: &mut Context) -> Result<u8, Error> {
     let plan = match args.plan(false, once) {
         Err(Error::Plan(e @ PlanError::Empty(_))) => {
             cx.say(format_args!("{e}"));

@@ -48,6 +48,7 @@ impl<'a> Printer<'a> {
         } else {
             self.output(r, progress).await?;
             if r.state == TaskState::Failed {
+                self.turn(true, progress)?;
                 self.failure(r).await?;
             }
         }
@@ -103,6 +104,7 @@ impl<'a> Printer<'a> {
         if from.total == 0 {
             return Ok(());
         }
+        self.turn(stderr, progress)?;
         let mut tagger = if self.tag { Some(Tagger::new(&self.values_of(r.task).await?.join(" "))) } else { None };
         match &from.kept {
             Data::Blob { id, .. } => {
@@ -122,8 +124,13 @@ impl<'a> Printer<'a> {
         if let Some(mut tagger) = tagger {
             tagger.finish(if stderr { &mut self.err } else { &mut self.out });
         }
-        self.cut(r.task, from, stderr);
-        Ok(())
+        self.cut(r.task, from, stderr, progress)
+    }
+
+    /// What goes to the other stream is written before: on a terminal, order tells what belongs together.
+    fn turn(&mut self, stderr: bool, progress: &Progress) -> Result<(), Error> {
+        let other = if stderr { &self.out } else { &self.err };
+        if other.is_empty() { Ok(()) } else { self.flush(progress) }
     }
 
     fn put(&mut self, bytes: &[u8], stderr: bool, tagger: Option<&mut Tagger>) {
@@ -135,7 +142,7 @@ impl<'a> Printer<'a> {
     }
 
     /// Says that something is missing from the middle of a long output.
-    fn cut(&mut self, task: u32, stream: &Stream, stderr: bool) {
+    fn cut(&mut self, task: u32, stream: &Stream, stderr: bool, progress: &Progress) -> Result<(), Error> {
         let kept = match &stream.kept {
             Data::Blob { len, .. } => *len,
             Data::Text(t) => t.len() as u64,
@@ -144,10 +151,12 @@ impl<'a> Printer<'a> {
         if stream.total > kept.saturating_add(2) && !self.cx.quiet {
             let what = if stderr { "stderr" } else { "stdout" };
             let lost = words::bytes(stream.total - kept);
+            self.turn(true, progress)?;
             self.err.extend_from_slice(
                 format!("filch: task {task} wrote too much to {what}: {lost} were cut out of the middle\n").as_bytes(),
             );
         }
+        Ok(())
     }
 
     async fn failure(&mut self, r: &TaskResult) -> Result<(), Error> {

@@ -180,12 +180,12 @@ impl Plan {
         self.files = files;
         match outputs.check() {
             None => Ok(()),
-            Some(collision) => Err(self.collision(&collision)),
+            Some(collision) => Err(self.collision(&collision, &outputs)),
         }
     }
 
     /// Names the paths, of which only hashes were kept.
-    fn collision(&self, collision: &Collision) -> PlanError {
+    fn collision(&self, collision: &Collision, outputs: &Outputs) -> PlanError {
         let of = |task: u32| -> Vec<String> {
             let mut found = Vec::new();
             // The error of a closure that stops early is not possible here.
@@ -203,7 +203,7 @@ impl Plan {
                 PlanError::SameOutput { a, b, path }
             }
             Collision::IsDir(task) => {
-                let path = of(task).join("`, `");
+                let path = of(task).into_iter().find(|path| outputs.is_dir(path)).unwrap_or_default();
                 PlanError::OutputIsDir { task, path }
             }
         }

@@ -47,7 +47,7 @@ impl Outputs {
     }
 
     /// The first collision in the order of tasks, if there is any.
-    pub(super) fn check(mut self) -> Option<Collision> {
+    pub(super) fn check(&mut self) -> Option<Collision> {
         self.files.sort_unstable();
         self.dirs.sort_unstable();
         self.dirs.dedup();
@@ -60,6 +60,11 @@ impl Outputs {
             .filter(|(key, _)| dirs.binary_search(key).is_ok())
             .map(|(_, task)| (*task, Collision::IsDir(*task)));
         same.chain(nested).min_by_key(|(task, _)| *task).map(|(_, collision)| collision)
+    }
+
+    /// After `check`: whether some task writes a file below this path.
+    pub(super) fn is_dir(&self, path: &str) -> bool {
+        self.dirs.binary_search(&key(path)).is_ok()
     }
 }
 
