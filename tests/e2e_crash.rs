@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use filch_api::JobState;
 use harness::cluster::find_id;
-use harness::{Cluster, LONG, Node, NodeOptions, check, tree, until};
+use harness::{Cluster, LONG, Node, NodeOptions, check, files_arrive, numbered, tree, until};
 
 /// A task that notes that it ran, takes a moment and leaves a file.
 const TASK: &str = r#"echo $FILCH_INDEX >> "$1"; sleep "$2"; echo "result of $FILCH_INDEX" > "$3""#;
@@ -31,12 +31,7 @@ fn id_of(mut submit: harness::cmd::Running) -> String {
 #[track_caller]
 fn delivered(node: &Node, count: usize) {
     let out = node.work().join("out");
-    until(&format!("{count} files at {}", node.name), LONG, || {
-        let got = tree(&out);
-        check(got.len() == count, got.len())
-    });
-    let want = (0..count).map(|n| ((n + 1).to_string(), format!("result of {n}\n").into_bytes())).collect();
-    assert_eq!(tree(&out), want);
+    files_arrive(&out, &numbered(count));
     std::fs::remove_dir_all(&out).unwrap();
 }
 
@@ -46,7 +41,7 @@ fn ran(path: &Path, count: usize, extra: usize) {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let mut times = vec![0usize; count];
     for line in text.lines() {
-        times[line.parse::<usize>().unwrap_or_else(|e| panic!("{line:?}: {e}"))] += 1;
+        times[line.parse::<usize>().unwrap_or_else(|e| panic!("{line:?}: {e}")) - 1] += 1;
     }
     assert!(times.iter().all(|t| *t > 0), "some never ran: {times:?}");
     let all: usize = times.iter().sum();

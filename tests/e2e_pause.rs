@@ -6,7 +6,7 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use harness::cluster::job_id;
-use harness::{Cluster, LONG, check, tree, until};
+use harness::{Cluster, LONG, check, files_arrive, numbered, until};
 use rustix::process::Signal;
 
 fn pause() -> Duration {
@@ -46,12 +46,7 @@ fn silence(who: usize) {
         assert_eq!((counts.total, counts.succeeded, counts.failed), (120, 120, 0), "{}", n.name);
     }
     let out = c.nodes[0].work().join("out");
-    until("all files are there", LONG, || {
-        let got = tree(&out);
-        check(got.len() == 120, got.len())
-    });
-    let want = (0..120).map(|n| ((n + 1).to_string(), format!("result of {n}\n").into_bytes())).collect();
-    assert_eq!(tree(&out), want);
+    files_arrive(&out, &numbered(120));
     // It is as good as new.
     assert_eq!(c.nodes[who].filch(["run", "--", "echo", "awake"]).run().ok().text(), "awake\n");
     c.down();

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("filch-client", &["filch-types", "filch-api"]),
     ("filch", &["filch-types", "filch-api", "filch-client", "filch-node"]),
+    ("filch-bench", &["filch-types", "filch-api", "filch-client"]),
 ];
 
 /// Crates whose whole dependency tree must be free of these.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use harness::cluster::job_id;
 use harness::netns::{Lan, missing};
-use harness::{Cluster, LONG, NodeOptions, check, skip, tree, until};
+use harness::{Cluster, LONG, NodeOptions, check, files_arrive, numbered, skip, until};
 
 fn possible(test: &str) -> bool {
     let why = missing();
@@ -44,12 +44,7 @@ fn complete(c: &Cluster, id: &str, tasks: usize) {
         assert_eq!((counts.total, counts.succeeded), (tasks as u64, tasks as u64), "{}", n.name);
     }
     let out = c.nodes[0].work().join("out");
-    until("all files are there", LONG, || {
-        let got = tree(&out).len();
-        check(got == tasks, got)
-    });
-    let want = (0..tasks).map(|n| ((n + 1).to_string(), format!("result of {n}\n").into_bytes())).collect();
-    assert_eq!(tree(&out), want);
+    files_arrive(&out, &numbered(tasks));
     let results = c.filch(["show", id, "--json"]).run().ok();
     assert!(results.text().contains(id), "{results:?}");
 }

@@ -91,6 +91,35 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     out
 }
 
+/// Asserts that the files below `dir` are these and no others, saying only where they differ.
+#[track_caller]
+pub fn same_files(dir: &Path, want: &std::collections::BTreeMap<String, Vec<u8>>) {
+    let got = tree(dir);
+    let extra: Vec<_> = got.keys().filter(|k| !want.contains_key(*k)).collect();
+    let missing: Vec<_> = want.keys().filter(|k| !got.contains_key(*k)).collect();
+    let other: Vec<_> = want.iter().filter(|(k, v)| got.get(*k).is_some_and(|g| g != *v)).map(|(k, _)| k).collect();
+    assert!(
+        extra.is_empty() && missing.is_empty() && other.is_empty(),
+        "{}: too many {extra:?}, missing {missing:?}, other bytes {other:?}",
+        dir.display()
+    );
+}
+
+/// Waits until as many files are below `dir` as there should be, then asserts that they are these.
+#[track_caller]
+pub fn files_arrive(dir: &Path, want: &std::collections::BTreeMap<String, Vec<u8>>) {
+    until(&format!("{} files in {}", want.len(), dir.display()), LONG, || {
+        let got: Vec<String> = tree(dir).into_keys().filter(|name| want.contains_key(name)).collect();
+        check(got.len() == want.len(), format!("{} of them", got.len()))
+    });
+    same_files(dir, want);
+}
+
+/// What the tasks of an array `1-COUNT` leave whose file is named by its number.
+pub fn numbered(count: usize) -> std::collections::BTreeMap<String, Vec<u8>> {
+    (1..=count).map(|n| (n.to_string(), format!("result of {n}\n").into_bytes())).collect()
+}
+
 /// Every plain file below, by relative path, with its bytes.
 pub fn tree(dir: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     fn walk(root: &Path, dir: &Path, out: &mut std::collections::BTreeMap<String, Vec<u8>>) {

@@ -13,8 +13,13 @@ pub struct Lan {
     hosts: usize,
 }
 
-/// Why this machine cannot do it; `None` if it can.
+/// Why this machine cannot do it; `None` if it can. Tried once for all tests of a binary.
 pub fn missing() -> Option<String> {
+    static WHY: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    WHY.get_or_init(try_it).clone()
+}
+
+fn try_it() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root for network namespaces".into());
     }
