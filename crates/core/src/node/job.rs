@@ -163,6 +163,8 @@ pub(crate) struct Job {
     pub copies: BTreeMap<FactId, BTreeMap<NodeId, StoreId>>,
     pub pin_in_flight: bool,
     pub pinnable: BTreeSet<FactId>,
+    /// When a copy of an unpinned pack was last heard of.
+    pub last_copy: Timestamp,
     /// Since when fewer than r replicas are alive.
     pub short_since: Option<Timestamp>,
     /// Since when fewer than k holders are alive.
@@ -223,6 +225,7 @@ impl Job {
             copies: BTreeMap::new(),
             pin_in_flight: false,
             pinnable: BTreeSet::new(),
+            last_copy: Timestamp::default(),
             short_since: None,
             thin_since: None,
             early: Vec::new(),

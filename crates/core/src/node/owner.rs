@@ -166,8 +166,11 @@ impl Node {
             None => job.copies.contains_key(&pack) || job.copies.len() < 65_536,
         };
         if open {
-            job.copies.entry(pack).or_default().insert(who, store);
+            if job.copies.entry(pack).or_default().insert(who, store).is_none() {
+                job.last_copy = self.now;
+            }
             job.pinnable.insert(pack);
+            self.timers.ensure(Timer::Lonely(id), self.now + self.cfg.timing.lonely_pin);
         }
     }
 
@@ -196,6 +199,8 @@ impl Node {
         let short = alive < job.r();
         let enough = match job.short_since {
             Some(since) if short && now.since(since) >= lonely => alive,
+            // They live but cannot store: a full disk must not keep finished files from their owner.
+            _ if now.since(job.last_copy) >= Span(4 * lonely.0) => 1,
             _ => job.r(),
         };
         let Some(job) = self.jobs.get_mut(&id) else { return };
