@@ -1,7 +1,7 @@
 //! What the executor costs over bare spawning, and how fast no-op handlers go.
 //!
-//! `cargo bench -p filch-exec [-- TASKS [DIR]]`. Bare `posix_spawn` and wait alternates with the executor, five times; what
-//! counts is the ratio of the medians. DIR is where the work directory goes. On a busy machine look at the processor time:
+//! `cargo bench -p filch-exec [-- TASKS [DIR]]`. Bare `posix_spawn` and wait of the same program, its output thrown away,
+//! alternates with the executor, five times; what counts is the ratio of the medians. DIR is where the work directory goes. On a busy machine look at the processor time:
 //! it includes the spawner's and the tasks' own.
 
 use std::error::Error;
@@ -73,19 +73,26 @@ fn command(argv: &[&str]) -> Program {
     Program::Command { argv: argv.iter().map(|a| Template::literal(*a)).collect() }
 }
 
-/// `tasks` in `threads` threads, nothing around them.
-fn bare(tasks: u32, threads: u32) -> Result<Duration, Failure> {
+/// One program in `threads` threads, nothing around it; what it leaves in `dir` is removed.
+fn bare(argv: &[&str], dir: &Path, tasks: u32, threads: u32) -> Result<Duration, Failure> {
+    std::fs::create_dir_all(dir)?;
     let began = Instant::now();
-    let one = |n: u32| -> Result<(), std::io::Error> {
-        for _ in 0..n {
-            let mut c = Command::new("/bin/true");
-            c.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    let one = |thread: u32| -> Result<(), Failure> {
+        let (program, args) = argv.split_first().ok_or("no program")?;
+        let dir = dir.join(thread.to_string());
+        std::fs::create_dir_all(&dir)?;
+        for _ in 0..tasks / threads {
+            let mut c = Command::new(program);
+            c.args(args).current_dir(&dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+            if args == ["out"] {
+                std::fs::remove_file(dir.join("out"))?;
+            }
         }
         Ok(())
     };
     std::thread::scope(|s| {
-        let all: Vec<_> = (0..threads).map(|_| s.spawn(move || one(tasks / threads))).collect();
-        all.into_iter().try_for_each(|t| t.join().map_err(|_| "a thread failed")?.map_err(Failure::from))
+        let all: Vec<_> = (0..threads).map(|n| s.spawn(move || one(n))).collect();
+        all.into_iter().try_for_each(|t| t.join().map_err(|_| "a thread failed")?)
     })?;
     Ok(began.elapsed())
 }
@@ -203,35 +210,27 @@ fn main() -> Result<(), Failure> {
 }
 
 fn commands(base: &Path, slots: u16, tasks: u32) -> Result<(), Failure> {
-    let jobs = [
-        ("/bin/true", job(command(&["/bin/true"]), vec![], tasks)),
-        ("/bin/echo, output kept", job(command(&["/bin/echo", "some words"]), vec![], tasks)),
-        ("/bin/touch, file collected", job(command(&["/bin/touch", "out"]), vec![Template::literal("out")], tasks)),
+    let kinds: [(&str, &[&str], &[&str]); 3] = [
+        ("/bin/true", &["/bin/true"], &[]),
+        ("/bin/echo, output kept", &["/bin/echo", "some words"], &[]),
+        ("/bin/touch, file collected", &["/bin/touch", "out"], &["out"]),
     ];
-    let mut plain = Vec::new();
-    let mut ours = [const { Vec::new() }; 3];
-    for _ in 0..ROUNDS {
-        plain.push(cost(tasks, || bare(tasks, slots.into()))?);
-        for (seen, (_, job)) in ours.iter_mut().zip(&jobs) {
+    for (what, argv, outputs) in kinds {
+        let job = job(command(argv), outputs.iter().map(|o| Template::literal(*o)).collect(), tasks);
+        let (mut plain, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            plain.push(cost(tasks, || bare(argv, &base.join("bare"), tasks, slots.into()))?);
             // A node of its own each time: a spawner's processor time counts when it has ended.
-            seen.push(cost(tasks, || Node::new(base, slots)?.run(job, slots, BATCH))?);
+            ours.push(cost(tasks, || Node::new(base, slots)?.run(&job, slots, BATCH))?);
         }
-    }
-    let mut out = std::io::stdout();
-    let plain = medians(&plain);
-    let what = "bare spawn of /bin/true";
-    writeln!(
-        out,
-        "{slots} slot(s): {what:<30} {:7.1} us a task         {:7.1} us of processor",
-        plain.wall, plain.cpu
-    )?;
-    for (seen, (what, _)) in ours.iter().zip(&jobs) {
-        let Cost { wall, cpu } = medians(seen);
-        let (x, y) = (wall / plain.wall, cpu / plain.cpu);
-        writeln!(
-            out,
-            "{slots} slot(s): {what:<30} {wall:7.1} us a task, x {x:4.2}, {cpu:7.1} us of processor, x {y:4.2}"
-        )?;
+        let (plain, ours) = (medians(&plain), medians(&ours));
+        for (name, plain, ours) in [("wall", plain.wall, ours.wall), ("processor", plain.cpu, ours.cpu)] {
+            let x = ours / plain;
+            writeln!(
+                std::io::stdout(),
+                "{slots} slot(s): {what:<28} {name:<9} bare {plain:7.1} us a task, filch {ours:7.1} us, x {x:4.2}"
+            )?;
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Private directories of attempts: made empty, removed off the critical path, reused only when provably untouched.
+//! Private directories of attempts: made empty, removed off the critical path, used again only when they are provably as new.
 
 use std::fs::{self, File};
 use std::io;
@@ -7,17 +7,35 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
 /// Directories that wait for removal; beyond it, the slots remove theirs themselves.
 const MAX_TRASH: usize = 256;
+/// Files, and bytes in them, that a slot removes itself between two tasks.
+const MAX_SWEEP: usize = 64;
+const MAX_SWEEP_BYTES: i64 = 4 * 1024 * 1024;
 
 /// A directory that nobody but one attempt has seen.
 struct Fresh {
     path: PathBuf,
     fd: OwnedFd,
+    /// How it was when it was new.
+    state: State,
     /// Time of its last change of any kind (entries, mode, attributes), which only the kernel can set.
     changed: (i64, u64),
+}
+
+/// All that an empty directory can differ in, besides times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    mode: u64,
+    owner: (u32, u32),
+    links: u64,
+    size: i64,
+    /// Bytes of the list of extended attributes: access lists and the like.
+    attributes: usize,
+    /// Flags such as `chattr` sets; zero where there are none.
+    flags: u32,
 }
 
 impl Fresh {
@@ -25,19 +43,95 @@ impl Fresh {
         rustix::fs::mkdir(&path, Mode::RWXU)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, &path, flags, Mode::empty())?;
-        let changed = change_time(fd.as_fd())?;
-        Ok(Self { path, fd, changed })
+        let (state, changed) = look(fd.as_fd())?;
+        Ok(Self { path, fd, state, changed })
     }
     fn untouched(&self) -> bool {
         change_time(self.fd.as_fd()).is_ok_and(|now| now == self.changed)
     }
+    /// Whether its path still leads to it.
+    fn in_place(&self) -> bool {
+        let (Ok(here), Ok(there)) = (rustix::fs::fstat(&self.fd), rustix::fs::lstat(&self.path)) else { return false };
+        (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+    }
+    /// Makes it as new, if that takes a moment only; far cheaper than to remove and make a directory, which on ext4 waits
+    /// for the journal. False if it is not exactly as it was when it was new.
+    fn renew(&mut self) -> bool {
+        if !self.in_place() || !sweep(self.fd.as_fd()).unwrap_or(false) {
+            return false;
+        }
+        match look(self.fd.as_fd()) {
+            Ok((state, changed)) => {
+                self.changed = changed;
+                state == self.state
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // its types differ between systems
+fn look(fd: BorrowedFd<'_>) -> io::Result<(State, (i64, u64))> {
+    let stat = rustix::fs::fstat(fd)?;
+    let state = State {
+        mode: stat.st_mode as u64,
+        owner: (stat.st_uid, stat.st_gid),
+        links: stat.st_nlink as u64,
+        size: stat.st_size as i64,
+        attributes: attributes(fd),
+        flags: flags(fd),
+    };
+    Ok((state, look_at_time(&stat)))
+}
+
+fn attributes(fd: BorrowedFd<'_>) -> usize {
+    match rustix::fs::flistxattr(fd, &mut [0u8; 512][..]) {
+        Ok(len) => len,
+        Err(rustix::io::Errno::RANGE) => usize::MAX,
+        Err(_) => 0,
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn flags(fd: BorrowedFd<'_>) -> u32 {
+    rustix::fs::ioctl_getflags(fd).map_or(0, |f| f.bits())
+}
+#[cfg(not(target_os = "linux"))]
+fn flags(_: BorrowedFd<'_>) -> u32 {
+    0
+}
+
+/// Removes the entries if they are few, small and no directories; false if they are not.
+fn sweep(dir: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut names = Vec::new();
+    let mut bytes = 0i64;
+    for entry in rustix::fs::Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        bytes = bytes.saturating_add(stat.st_size);
+        let directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if directory || names.len() >= MAX_SWEEP || bytes > MAX_SWEEP_BYTES {
+            return Ok(false);
+        }
+        names.push(name.to_owned());
+    }
+    for name in names {
+        rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+    }
+    Ok(true)
 }
 
 fn change_time(fd: BorrowedFd<'_>) -> io::Result<(i64, u64)> {
-    let stat = rustix::fs::fstat(fd)?;
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // its types differ between systems
-    let time = (stat.st_ctime as i64, stat.st_ctime_nsec as u64);
-    Ok(time)
+    Ok(look_at_time(&rustix::fs::fstat(fd)?))
+}
+
+#[allow(clippy::useless_conversion, clippy::unnecessary_cast)] // its types differ between systems
+fn look_at_time(stat: &rustix::fs::Stat) -> (i64, u64) {
+    (stat.st_ctime as i64, stat.st_ctime_nsec as u64)
 }
 
 /// Whether every change of a directory shows in its change time here: true of Linux 6.13 and later on its common file
@@ -98,17 +192,14 @@ impl Workspace {
 
     /// The working directory, as path and as what it really is; `None` if the task has moved or replaced it.
     pub(crate) fn opened(&self) -> Option<(&Path, BorrowedFd<'_>)> {
-        let f = self.work.as_ref()?;
-        let here = rustix::fs::fstat(&f.fd).ok()?;
-        let there = rustix::fs::lstat(&f.path).ok()?;
-        ((here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)).then(|| (f.path.as_path(), f.fd.as_fd()))
+        self.work.as_ref().filter(|f| f.in_place()).map(|f| (f.path.as_path(), f.fd.as_fd()))
     }
 
     /// The attempt is over, its last process dead: what it touched goes away.
     pub fn clean(&mut self) {
         for kept in [&mut self.work, &mut self.temp] {
-            if let Some(f) = kept.take() {
-                if self.reuse && f.untouched() {
+            if let Some(mut f) = kept.take() {
+                if (self.reuse && f.untouched()) || f.renew() {
                     *kept = Some(f);
                 } else {
                     drop(f.fd);
@@ -210,28 +301,38 @@ mod tests {
         let (trash, rx) = Trash::new();
         let reuse = changes_show(base.path());
         let mut ws = Workspace::new(base.path().join("s0"), trash, reuse);
-        let touches: [fn(&Path); 4] = [
-            |p| fs::write(p.join("x"), "x").unwrap(),
-            |p| fs::set_permissions(p, fs::Permissions::from_mode(0o755)).unwrap(),
-            |p| {
-                fs::create_dir(p.join("d")).unwrap();
-                fs::remove_dir(p.join("d")).unwrap();
-            },
-            |p| fs::rename(p, p.with_extension("moved")).unwrap(),
+        type Touch = fn(&Path);
+        let touches: [(bool, Touch); 7] = [
+            (true, |_| ()),
+            (true, |p| fs::write(p.join("x"), "x").unwrap()),
+            (true, |p| std::os::unix::fs::symlink("/etc/passwd", p.join("x")).unwrap()),
+            (false, |p| fs::set_permissions(p, fs::Permissions::from_mode(0o755)).unwrap()),
+            (false, |p| fs::create_dir(p.join("d")).unwrap()),
+            (false, |p| fs::rename(p, p.with_extension("moved")).unwrap()),
+            (false, |p| (0..100).for_each(|n| fs::write(p.join(n.to_string()), "").unwrap())),
         ];
-        for touch in touches {
+        for (n, (kept, touch)) in touches.into_iter().enumerate() {
             let first = ws.work().unwrap().to_owned();
             touch(&first);
             ws.clean();
-            assert_eq!(rx.try_recv().unwrap(), first);
+            assert_eq!(rx.try_recv().ok(), (!kept).then(|| first.clone()), "{n}");
             let second = ws.work().unwrap().to_owned();
-            assert_ne!(first, second);
-            ws.clean();
-            assert_eq!(ws.work().unwrap() == second, reuse, "an untouched one is kept where changes show");
-            if !reuse {
-                rx.try_recv().unwrap();
-            }
+            assert_eq!(first == second, kept, "{n}");
+            assert_eq!(fs::read_dir(&second).unwrap().count(), 0);
+            assert_eq!(fs::metadata(&second).unwrap().permissions().mode() & 0o7777, 0o700);
         }
+    }
+
+    #[test]
+    fn attributes_do_not_survive() {
+        let base = tempfile::tempdir().unwrap();
+        let (trash, rx) = Trash::new();
+        let mut ws = Workspace::new(base.path().join("s0"), trash, false);
+        let first = ws.work().unwrap().to_owned();
+        let set = rustix::fs::setxattr(&first, "user.filch", b"x", rustix::fs::XattrFlags::CREATE);
+        ws.clean();
+        // Some file systems have none.
+        assert_eq!(rx.try_recv().is_ok(), set.is_ok());
     }
 
     #[test]
