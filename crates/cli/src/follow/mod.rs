@@ -2,6 +2,7 @@
 
 mod print;
 mod progress;
+mod rate;
 mod tag;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use filch_api::{Counts, Delivery, JobState};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::rate::Rate;
 use crate::context::Context;
 use crate::render::words;
 
@@ -18,7 +19,7 @@ pub(crate) struct Progress {
     kind: Kind,
     begun: Instant,
     last: Instant,
-    told: u64,
+    rate: Rate,
     note: String,
 }
 
@@ -38,12 +39,12 @@ impl Progress {
             Kind::Plain
         };
         let now = Instant::now();
-        Self { kind, begun: now, last: now, told: 0, note: String::new() }
+        Self { kind, begun: now, last: now, rate: Rate::default(), note: String::new() }
     }
     /// Says nothing.
     pub(crate) fn silent() -> Self {
         let now = Instant::now();
-        Self { kind: Kind::Silent, begun: now, last: now, told: 0, note: String::new() }
+        Self { kind: Kind::Silent, begun: now, last: now, rate: Rate::default(), note: String::new() }
     }
     /// Of copies that are made, before `accepted`.
     pub(crate) fn copying(cx: &Context) -> Self {
@@ -94,7 +95,11 @@ impl Progress {
 
     /// Where the job stands.
     pub(crate) fn counts(&mut self, c: &Counts, state: JobState, delivery: Option<&Delivery>) {
-        let mut text = String::new();
+        self.rate.sample(Instant::now(), c.done());
+        let mut text = self.rate.phrase(c.total.saturating_sub(c.done()));
+        if !text.is_empty() {
+            text.insert_str(0, ", ");
+        }
         if c.failed > 0 {
             text.push_str(&format!(", {} failed", c.failed));
         }
@@ -128,17 +133,8 @@ impl Progress {
         if self.last.elapsed() < PERIOD {
             return;
         }
-        let since = self.last.elapsed().as_secs_f64();
         self.last = Instant::now();
-        let rate = c.done().saturating_sub(self.told) as f64 / since;
-        self.told = c.done();
-        let left = c.total.saturating_sub(c.done());
-        let eta = if rate > 0.0 && left > 0 {
-            format!(", {} left", words::span((left as f64 / rate).ceil().min(1e9) as u64 * 1000))
-        } else {
-            String::new()
-        };
-        say(&format!("{}/{} tasks, {rate:.1}/s{eta}{text}", c.done(), c.total));
+        say(&format!("{}/{} tasks{text}", c.done(), c.total));
     }
 
     /// Runs `f` with the bar out of the way.
@@ -166,7 +162,7 @@ fn say(text: &str) {
 fn new_bar(total: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(8));
     let plain = if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) { "" } else { ".green" };
-    let template = format!("{{bar:30{plain}}} {{human_pos}}/{{human_len}} tasks, {{per_sec}}, {{eta}} left{{msg}}");
+    let template = format!("{{bar:30{plain}}} {{human_pos}}/{{human_len}} tasks{{msg}}");
     if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style);
     }
