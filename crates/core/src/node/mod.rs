@@ -424,7 +424,7 @@ impl Node {
         match self.commits.remove(&ticket) {
             Some(Then::Held(job)) => self.hold_failed(job, why),
             Some(Then::Facts { job, facts, made, .. }) => self.facts_failed(job, facts, made, why),
-            Some(Then::Round(job)) => self.step_down(job),
+            Some(Then::Round(job)) => self.round_failed(job),
             Some(Then::Forgotten { askers, job }) => self.bury_failed(job, askers, &why),
             Some(Then::Nothing) | None => {}
         }

@@ -12,6 +12,9 @@ use crate::io::{Event, Output, Token};
 use crate::view::Role;
 use crate::{ClientError, Mutant, Reply};
 
+/// Peers asked for a closure that nobody known has.
+const MAX_GUESSES: usize = 16;
+
 impl Node {
     /// Takes up a job that the ledger had at start.
     pub(super) fn resume_job(&mut self, id: JobId) {
@@ -80,6 +83,11 @@ impl Node {
         from.extend(job.replicas.iter().copied());
         let mut seen = BTreeSet::from([me]);
         from.retain(|n| seen.insert(*n) && self.alive(*n));
+        if from.is_empty() {
+            // R may have changed since this node last heard of it: whoever is there is asked.
+            from = self.usable_peers();
+            from.truncate(MAX_GUESSES);
+        }
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.fetching = true;
         let manifest = job.manifest.clone();
@@ -159,7 +167,7 @@ impl Node {
 
     pub(super) fn on_replicate(&mut self, from: NodeId, token: Token, signed: SignedManifest) {
         let id = signed.job();
-        let (me, store, machine) = (self.id, self.cfg.store, self.cfg.machine);
+        let (store, machine) = (self.cfg.store, self.cfg.machine);
         if let Some(tomb) = self.tombstones.get(&id).cloned() {
             self.refuse(token, Refusal::Invalid("the job was deleted".into()));
             return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
@@ -198,9 +206,6 @@ impl Node {
                 return self.refuse(token, Refusal::Invalid(e.to_string()));
             }
         };
-        if !manifest.replicas.contains(&me) && !manifest.replicas.contains(&from) {
-            return self.refuse(token, Refusal::Invalid("asked by somebody who does not keep the job".into()));
-        }
         let mut job = Job::new(id, signed, manifest);
         job.role = Role::Replica;
         job.tell_held.insert(from);

@@ -1,5 +1,7 @@
 //! Cancel and delete: facts like all others, so that no partition loses them (P11, S9).
 
+use std::collections::BTreeSet;
+
 use filch_types::fact::{FactBody, SignedFact};
 use filch_types::record::Record;
 use filch_types::wire::{Refusal, Request, Response};
@@ -119,8 +121,10 @@ impl Node {
             for c in waiting {
                 self.emit(Output::Reply(c, Reply::Refused(ClientError::UnknownJob)));
             }
-            let busy: Vec<NodeId> = job.replicas.iter().copied().filter(|r| *r != self.id && self.alive(*r)).collect();
-            for r in busy {
+            // Who holds it without being in R hears of it from nobody else.
+            let mut told: BTreeSet<NodeId> = job.replicas.iter().chain(job.holders.keys()).copied().collect();
+            told.retain(|r| *r != self.id && self.alive(*r));
+            for r in told {
                 self.emit(Output::Send(r, filch_types::wire::Message::Facts(vec![tomb.clone()])));
             }
         }

@@ -426,10 +426,19 @@ impl Node {
             let (steward, epoch) = (s.steward, s.epoch);
             let told_stop = matches!(state, JobState::Cancelled | JobState::Deleted);
             job.heard = Some(s);
+            // Results that only the last steward had are gone with it: there is work again.
+            let again = state == JobState::Active && grantable > 0 && job.role != Role::Replica;
+            let again = again && job.state == JobState::Active && !self.runnable_key.contains_key(&id);
+            if again {
+                job.over = false;
+            }
             if grantable > 0 && !job.work.asking {
                 job.work.next_ask = self.now;
                 job.work.backoff = 0;
                 job.work.victims.clear();
+            }
+            if again {
+                self.set_runnable(id, true);
             }
             self.learn_steward(id, steward, epoch);
             if self.alive(steward) && steward != self.id {

@@ -141,6 +141,12 @@ impl Node {
         self.with_steward(id, |s| s.durable = true);
     }
 
+    /// The disk is full: no office without a round on disk. Somebody has to try again.
+    pub(super) fn round_failed(&mut self, id: JobId) {
+        self.step_down(id);
+        self.timers.set(Timer::Elect(id), self.now + self.cfg.timing.resend);
+    }
+
     pub(super) fn on_grace_timer(&mut self, id: JobId) {
         self.with_steward(id, |s| s.grace_over = true);
     }
