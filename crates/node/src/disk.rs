@@ -230,3 +230,87 @@ fn take(job: Job, groups: &mut Vec<Group>, notes: &mut Vec<Note>) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Work;
+    use filch_ledger::{LedgerError, LedgerReader, MemoryLedger, ReplayStats};
+    use filch_types::JobId;
+
+    /// Full for groups of more than `room` records.
+    struct Small {
+        inner: MemoryLedger,
+        room: usize,
+        fatal: bool,
+    }
+
+    impl Ledger for Small {
+        fn replay(&mut self, sink: &mut dyn FnMut(Record)) -> Result<ReplayStats, LedgerError> {
+            self.inner.replay(sink)
+        }
+        fn commit(&mut self, records: &[Record]) -> Result<(), CommitError> {
+            match () {
+                () if self.fatal => Err(CommitError::Fatal("fsync".into())),
+                () if records.len() > self.room => Err(CommitError::Full { why: "small".into() }),
+                () => self.inner.commit(records),
+            }
+        }
+        fn put_meta(&mut self, key: &str, value: Option<&[u8]>) -> Result<(), CommitError> {
+            self.inner.put_meta(key, value)
+        }
+        fn reader(&self) -> Arc<dyn LedgerReader> {
+            self.inner.reader()
+        }
+    }
+
+    /// Runs the groups, given as record counts, as one batch; how each ended, in order.
+    fn run(room: usize, fatal: bool, groups: &[usize]) -> (Vec<(u64, bool)>, bool, u64) {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = BlobStore::open(dir.path(), filch_blobs::Options::default()).unwrap();
+        let (inbox, stats) = (Arc::new(Inbox::default()), Arc::new(Stats::default()));
+        let died = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let flag = died.clone();
+        let ledger = Small { inner: MemoryLedger::new(), room, fatal };
+        let on_fatal = Box::new(move |_: &str| flag.store(true, std::sync::atomic::Ordering::SeqCst));
+        let (disk, body) = Disk::new(Box::new(ledger), blobs, inbox.clone(), stats.clone(), on_fatal);
+        for (n, count) in groups.iter().enumerate() {
+            let records = (0..*count).map(|r| Record::Round(JobId([n as u8; 32]), r as u32)).collect();
+            disk.commit(Ticket(n as u64), Vec::new(), records);
+        }
+        disk.stop();
+        body();
+        let mut out = Vec::new();
+        if inbox.len() > 0 {
+            inbox.take(&mut out, 1000, None);
+        }
+        let ended = out.into_iter().filter_map(|w| match w {
+            Work::Input(Input::Committed(t)) => Some((t.0, true)),
+            Work::Input(Input::CommitFailed(t, _)) => Some((t.0, false)),
+            _ => None,
+        });
+        (ended.collect(), died.load(std::sync::atomic::Ordering::SeqCst), stats.commits.get())
+    }
+
+    #[test]
+    fn what_waits_is_one_transaction_and_is_answered_in_order() {
+        let (ended, died, commits) = run(100, false, &[1, 2, 3]);
+        assert_eq!(ended, [(0, true), (1, true), (2, true)]);
+        assert!(!died);
+        assert_eq!(commits, 1);
+    }
+
+    #[test]
+    fn a_big_group_does_not_take_small_ones_down() {
+        let (ended, died, commits) = run(3, false, &[1, 9, 3]);
+        assert_eq!(ended, [(0, true), (1, false), (2, true)]);
+        assert!(!died);
+        assert_eq!(commits, 2);
+    }
+
+    #[test]
+    fn a_failed_fsync_is_never_answered() {
+        let (ended, died, _) = run(3, true, &[1]);
+        assert!(ended.is_empty() && died);
+    }
+}

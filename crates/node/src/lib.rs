@@ -20,6 +20,7 @@ mod members;
 mod names;
 mod outlet;
 mod packs;
+mod port;
 mod pump;
 mod stats;
 mod transfer;

@@ -32,6 +32,7 @@ use crate::members::Remembered;
 use crate::names::Names;
 use crate::outlet::Dispatch;
 use crate::packs::Packs;
+use crate::port;
 use crate::pump::{Copying, Pump};
 use crate::stats::Stats;
 use crate::transfer::closure::Holder;
@@ -225,7 +226,9 @@ impl RunningNode {
         let (disk, ledger_thread) = start_disk(ledger, &store, &inbox, &stats)?;
 
         let remembered = Remembered::new(disk.clone(), reader.meta(Remembered::key())?);
-        let (net, net_events) = start_net(&config, &dir, key.as_bytes(), &remembered).await?;
+        let last = reader.meta(port::KEY)?;
+        let (net, net_events) = start_net(&config, &dir, key.as_bytes(), &remembered, last.as_deref()).await?;
+        port::remember(&disk, last.as_deref(), &net.addresses());
         let driver = DriverHandle::new(inbox.clone());
         let names = Arc::new(Names::new(driver.clone(), me, &config.name));
         let fetcher = Arc::new(Fetcher::new(store.clone(), Arc::new(NetOpener(net.clone())), stats.clone()));
@@ -443,12 +446,22 @@ async fn start_net(
     dir: &DataDir,
     key: &[u8; 32],
     remembered: &Remembered,
+    last_port: Option<&[u8]>,
 ) -> Result<(Net, mpsc::Receiver<NetEvent>), UpError> {
     let mut net = NetConfig::new(dir.secret, *key);
-    net.listen = config.listen.clone();
     net.mdns = config.mdns;
     net.bootstrap = config.bootstrap.clone();
     net.remembered = remembered.all();
+    if let Some(listen) = last_port.and_then(|note| port::again(&config.listen, note)) {
+        net.listen = listen;
+        match filch_net::start(net.clone()).await {
+            Err(filch_net::NetError::Listen { why, .. }) => {
+                tracing::info!(why, "the last port is taken; any other will do")
+            }
+            result => return Ok(result?),
+        }
+    }
+    net.listen = config.listen.clone();
     Ok(filch_net::start(net).await?)
 }
 

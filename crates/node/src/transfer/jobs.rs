@@ -96,7 +96,10 @@ impl Jobs {
             let Ok(_permit) = me.sets.acquire().await else { return };
             let answer = match me.holder.hold(job, blobs, &from, &|_| ()).await {
                 Ok(()) => Input::Fetched(fetch),
-                Err(e) => Input::FetchFailed(fetch, e.to_string()),
+                Err(e) => {
+                    tracing::info!(?job, %e, "the blobs of results cannot be held now");
+                    Input::FetchFailed(fetch, e.to_string())
+                }
             };
             me.inbox.push(answer);
         });

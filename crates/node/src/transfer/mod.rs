@@ -34,3 +34,6 @@ pub trait Opener: Send + Sync {
 
 /// A shared opener.
 pub type SharedOpener = Arc<dyn Opener>;
+
+#[cfg(test)]
+mod tests;
