@@ -131,8 +131,9 @@ impl Summary {
         row(
             "time",
             format!(
-                "{:.1} s with a death; {:.1} s by a plain loop, {} at a time; {:.1} s for all of this",
+                "{:.1} s{}; {:.1} s by a plain loop, {} at a time; {:.1} s for all of this",
                 seconds(self.job_ms),
+                if self.killed.is_some() { " with a death" } else { "" },
                 seconds(self.plain_ms),
                 self.plain_lanes,
                 seconds(self.total_ms)

@@ -162,7 +162,11 @@ fn tell(story: &Story, cluster: &Cluster, w: &mut Watched, told: &Told) {
         }
         EventKind::Reclaimed { from, queued, executing } => story.tell(
             who,
-            format_args!("took back {} unfinished tasks of {}", u64::from(*queued) + u64::from(*executing), from.name),
+            format_args!(
+                "took back {} unfinished tasks from {}",
+                u64::from(*queued) + u64::from(*executing),
+                from.name
+            ),
         ),
         EventKind::Steward { epoch } if *epoch > 0 => story.tell(who, "hands out the tasks from now on"),
         EventKind::Bounced { tasks, why, .. } => story.tell(who, format_args!("gave {tasks} tasks back: {why}")),
