@@ -46,7 +46,7 @@ impl SocketError {
 /// A bound socket. Its file goes with it.
 pub struct Socket {
     path: PathBuf,
-    inode: Option<u64>,
+    mark: Option<Mark>,
 }
 
 impl Socket {
@@ -74,22 +74,25 @@ impl Socket {
             let _ = std::fs::remove_file(&temp);
             failed(e)
         })?;
-        Ok((Self { path: path.to_owned(), inode: inode(path) }, listener))
+        Ok((Self { path: path.to_owned(), mark: mark(path) }, listener))
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
         // Not somebody else's, who took the name meanwhile.
-        if self.inode.is_some() && inode(&self.path) == self.inode {
+        if self.mark.is_some() && mark(&self.path) == self.mark {
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-fn inode(path: &Path) -> Option<u64> {
+/// Tells a file from a later one of the same name; the number alone may be used again.
+type Mark = (u64, i64, i64);
+
+fn mark(path: &Path) -> Option<Mark> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::symlink_metadata(path).ok().map(|m| m.ino())
+    std::fs::symlink_metadata(path).ok().map(|m| (m.ino(), m.ctime(), m.ctime_nsec()))
 }
 
 /// Removes a socket that nobody listens on.
