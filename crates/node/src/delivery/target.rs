@@ -1,8 +1,6 @@
 //! The submitter's directory: files appear in it whole or not at all, and never through a symbolic link below it.
 
-use std::collections::hash_map::RandomState;
 use std::fs::File;
-use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -24,6 +22,9 @@ pub enum DeliverError {
         /// Why.
         source: io::Error,
     },
+    /// The same file was written by another delivery at the same moment; not an error to anybody outside.
+    #[error("another delivery wrote the same file")]
+    Twice,
     /// The path leaves the directory.
     #[error(transparent)]
     Path(#[from] paths::PathError),
@@ -105,13 +106,20 @@ impl Target {
         if same(&parent, name, file) {
             return Ok(Written::Same);
         }
-        let temp = format!(".filch-{:016x}.part", RandomState::new().build_hasher().finish());
+        let temp = temp_name(&path, file);
+        // What a crash in the middle of the last try left.
+        let _ = unlinkat(&parent, temp.as_str(), AtFlags::empty());
         let made = self.fill(&parent, &temp, &path, file).and_then(|()| {
             renameat(&parent, temp.as_str(), &parent, name).map_err(|e| match e {
+                // Another delivery of the very same file was quicker.
+                Errno::NOENT if same(&parent, name, file) => DeliverError::Twice,
                 Errno::ISDIR | Errno::NOTEMPTY | Errno::EXIST => DeliverError::IsDirectory { path: path.clone() },
                 e => io(e),
             })
         });
+        if matches!(made, Err(DeliverError::Twice)) {
+            return Ok(Written::Same);
+        }
         if made.is_err() {
             let _ = unlinkat(&parent, temp.as_str(), AtFlags::empty());
         }
@@ -183,6 +191,12 @@ fn umask() -> u32 {
         let line = text.lines().find_map(|l| l.strip_prefix("Umask:"));
         line.and_then(|l| u32::from_str_radix(l.trim(), 8).ok()).unwrap_or(0o022)
     })
+}
+
+/// The same file always has the same temporary name, so that a delivery after a crash finds what the one before it left.
+fn temp_name(path: &str, file: &OutFile) -> String {
+    let name = format!("{path}\0{:?}", file.content);
+    format!(".filch-{}.part", &blake3::hash(name.as_bytes()).to_hex()[..16])
 }
 
 /// Whether the file is there already: a plain file, the same bytes, the same owner's right to execute.
