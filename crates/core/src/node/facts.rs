@@ -10,7 +10,7 @@ use filch_types::wire::{JobState, Message};
 use filch_types::{BlobId, FactId, JobId, NodeId, StoreId, limits};
 
 use super::job::OutPack;
-use super::{Fetch, Made, Node, Then, Timer};
+use super::{Asker, Fetch, Made, Node, Then, Timer};
 use crate::Mutant;
 use crate::io::{Event, FetchId, Output};
 use crate::view::Role;
@@ -81,6 +81,9 @@ impl Node {
     }
 
     fn on_job_facts(&mut self, from: NodeId, id: JobId, mut facts: Vec<Opened>) {
+        if self.burying(id) {
+            return;
+        }
         if self.tombstones.contains_key(&id) {
             // So that outboxes empty; the tombstone itself travels with digests.
             return self.send_stored(from, id, facts.iter().map(|f| f.0).collect());
@@ -89,8 +92,7 @@ impl Node {
             facts.iter().find(|(_, _, f)| f.body == FactBody::Delete && self.may_revoke(f.by))
         {
             let (fact_id, signed, _) = (*fact_id, signed.clone(), fact.clone());
-            self.delete_job(id, signed, Vec::new());
-            return self.send_stored(from, id, vec![fact_id]);
+            return self.delete_job(id, signed, vec![Asker::Sender(from, fact_id)]);
         }
         if !self.jobs.contains_key(&id) {
             return;
@@ -346,6 +348,7 @@ impl Node {
             return;
         }
         let me = self.id;
+        self.told(id, from, &facts);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let (owner, steward) = (job.manifest.owner, job.steward_id);
         let counts = job.replicas.contains(&from);

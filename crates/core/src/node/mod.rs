@@ -101,6 +101,8 @@ enum Asker {
     Client(ClientId),
     /// A peer, on behalf of a client of its own.
     Peer(Token),
+    /// A peer that sent the fact.
+    Sender(NodeId, FactId),
 }
 
 /// A batch in execution.
@@ -141,6 +143,8 @@ pub struct Node {
     /// Jobs whose manifest was asked for so that a client can read along.
     watched: BTreeSet<JobId>,
     tombstones: BTreeMap<JobId, SignedFact>,
+    /// Who has not acked a tombstone of this life yet.
+    untold: BTreeMap<JobId, BTreeSet<NodeId>>,
     nonces: BTreeMap<Nonce, JobId>,
     pending: BTreeMap<ReqId, Pending>,
     commits: BTreeMap<Ticket, Then>,
@@ -178,6 +182,7 @@ impl Node {
             hearsay: BTreeMap::new(),
             watched: BTreeSet::new(),
             tombstones: BTreeMap::new(),
+            untold: BTreeMap::new(),
             nonces: BTreeMap::new(),
             pending: BTreeMap::new(),
             commits: BTreeMap::new(),
@@ -311,6 +316,7 @@ impl Node {
                 Timer::Lonely(j) => self.on_lonely_timer(j),
                 Timer::Submit(j) => self.on_submit_timer(j),
                 Timer::Bury(j) => self.bury(j, Vec::new()),
+                Timer::Tell(j) => self.tell(j),
                 Timer::Seek => {}
                 Timer::Drain => self.check_drained(),
             }

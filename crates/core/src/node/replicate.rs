@@ -173,7 +173,9 @@ impl Node {
             return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
         }
         if self.jobs.get(&id).is_some_and(|j| j.role == Role::Observer && !j.held) {
-            if self.jobs.get(&id).is_some_and(|j| !j.outbox.is_empty()) {
+            // What the asker has is safe with it and comes back from there.
+            let owed = |j: &Job| j.outbox.values().any(|o| !o.acked.contains_key(&from));
+            if self.jobs.get(&id).is_some_and(owed) {
                 return self.refuse(token, Refusal::Limit("packs that are on their way".into()));
             }
             self.start_over(id);
@@ -218,9 +220,11 @@ impl Node {
     }
 
     /// Facts that were stored while this node only read along came without their blobs: they are no basis for a copy (P4).
-    fn start_over(&mut self, id: JobId) {
+    pub(super) fn start_over(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.fold = super::fold::Fold::new(&job.manifest.spec);
+        job.state = job.folded_state();
+        job.outbox.clear();
         job.in_flight.clear();
         job.settled.clear();
         job.recorded = false;

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use filch_types::fact::{FactBody, SignedFact};
 use filch_types::record::Record;
-use filch_types::wire::{Refusal, Request, Response};
-use filch_types::{JobId, NodeId};
+use filch_types::time::Span;
+use filch_types::wire::{Message, Refusal, Request, Response};
+use filch_types::{FactId, JobId, NodeId};
 
 use super::{Asked, Asker, Made, Node, Then, Timer};
 use crate::io::{ClientId, Event, Output, Reply, Token};
@@ -101,6 +102,7 @@ impl Node {
         match asker {
             Asker::Client(c) => self.emit(Output::Reply(c, Reply::Revoked(id))),
             Asker::Peer(token) => self.respond(token, Response::Done),
+            Asker::Sender(p, fact) => self.send_stored(p, id, vec![fact]),
         }
     }
 
@@ -108,6 +110,8 @@ impl Node {
         match asker {
             Asker::Client(c) => self.emit(Output::Reply(c, Reply::Refused(ClientError::DiskFull(why.to_owned())))),
             Asker::Peer(token) => self.refuse(token, Refusal::Full(why.to_owned())),
+            // It comes again.
+            Asker::Sender(..) => {}
         }
     }
 
@@ -123,17 +127,40 @@ impl Node {
             }
             // Who holds it without being in R hears of it from nobody else.
             let mut told: BTreeSet<NodeId> = job.replicas.iter().chain(job.holders.keys()).copied().collect();
-            told.retain(|r| *r != self.id && self.alive(*r));
-            for r in told {
-                self.emit(Output::Send(r, filch_types::wire::Message::Facts(vec![tomb.clone()])));
-            }
+            told.remove(&self.id);
+            self.untold.insert(id, told);
         }
         self.hearsay.remove(&id);
         self.live.remove(&id);
         self.timers.drop_job(id);
         self.tombstones.insert(id, tomb);
         self.event(Event::State(id, filch_types::wire::JobState::Deleted));
+        self.tell(id);
         self.bury(id, askers);
+    }
+
+    /// Tells of the end of a job whoever keeps it and has not acked it: no loss of a message, and no partition, brings it
+    /// back.
+    pub(super) fn tell(&mut self, id: JobId) {
+        let (Some(untold), Some(tomb)) = (self.untold.get(&id), self.tombstones.get(&id).cloned()) else { return };
+        let up: Vec<NodeId> = untold.iter().copied().filter(|r| self.alive(*r)).collect();
+        let t = &self.cfg.timing;
+        let again = if up.is_empty() { Span(6 * t.idle_beat.0) } else { t.resend };
+        for r in up {
+            self.emit(Output::Send(r, Message::Facts(vec![tomb.clone()])));
+        }
+        self.timers.set(Timer::Tell(id), self.now + again);
+    }
+
+    /// Somebody acked facts of a job that is gone.
+    pub(super) fn told(&mut self, id: JobId, from: NodeId, facts: &[FactId]) {
+        let Some(tomb) = self.tombstones.get(&id).map(SignedFact::id) else { return };
+        let Some(untold) = self.untold.get_mut(&id).filter(|_| facts.contains(&tomb)) else { return };
+        untold.remove(&from);
+        if untold.is_empty() {
+            self.untold.remove(&id);
+            self.timers.cancel(Timer::Tell(id));
+        }
     }
 
     /// Writes the tombstone.

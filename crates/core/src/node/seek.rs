@@ -424,6 +424,13 @@ impl Node {
                 return;
             }
             let (steward, epoch) = (s.steward, s.epoch);
+            // An observer's facts may outlive every replica that had them: then they count for nothing (P4).
+            let outdated = state == JobState::Active && epoch > job.epoch && job.outbox.is_empty();
+            let ended = matches!(job.state, JobState::Succeeded | JobState::Failed);
+            if outdated && ended && job.role == Role::Observer {
+                self.start_over(id);
+            }
+            let Some(job) = self.jobs.get_mut(&id) else { return };
             let told_stop = matches!(state, JobState::Cancelled | JobState::Deleted);
             job.heard = Some(s);
             // Results that only the last steward had are gone with it: there is work again.

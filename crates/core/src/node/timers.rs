@@ -35,6 +35,8 @@ pub(crate) enum Timer {
     Lonely(JobId),
     /// A submit ran out of time.
     Submit(JobId),
+    /// Somebody who keeps the job may not have heard of its end.
+    Tell(JobId),
     /// A tombstone is not on disk yet.
     Bury(JobId),
     /// Look for work.
@@ -59,6 +61,7 @@ impl Timer {
             Timer::Repair(_) => "count copies",
             Timer::Lonely(_) => "pin with fewer copies",
             Timer::Submit(_) => "submit time limit",
+            Timer::Tell(_) => "tell of a delete",
             Timer::Bury(_) => "write a tombstone",
             Timer::Seek => "look for work",
             Timer::Drain => "drain",
