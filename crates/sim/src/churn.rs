@@ -398,6 +398,10 @@ impl World {
         }
         self.drop_conns(h, |w| w.streams.churn.between(200, 6_000));
         self.seen(&Seen::Crashed { host: h, disk: DiskAfter::Kept });
+        if self.settling {
+            // Told before the core froze; its people want it back.
+            self.after(1_000_000, Ev::Start { host: h });
+        }
     }
 
     /// A task takes its node down.

@@ -214,6 +214,11 @@ impl World {
     }
 }
 
+/// Whether blobs are kept for a client that has no job id yet.
+pub(crate) fn is_pending(job: JobId) -> bool {
+    job.0[8..].iter().all(|b| *b == 0xff)
+}
+
 /// Stands for "kept for the client" until the job has an id.
 fn pending(plan: usize) -> JobId {
     let mut out = [0xff; 32];

@@ -58,6 +58,10 @@ impl Shelf {
     pub fn usage(&self) -> (usize, u64) {
         (self.blobs.len(), self.blobs.values().map(|b| b.0).sum())
     }
+    /// Jobs that blobs are kept for.
+    pub fn jobs(&self) -> Vec<JobId> {
+        self.wanted.keys().copied().collect()
+    }
     /// Blobs kept for a job.
     pub fn of_job(&self, job: JobId) -> impl Iterator<Item = BlobId> + '_ {
         self.wanted.get(&job).into_iter().flatten().copied()

@@ -414,6 +414,13 @@ impl World {
         for record in records {
             node.restore(record);
         }
+        let known: Vec<JobId> = node.jobs().into_iter().map(|j| j.job).collect();
+        // What was put aside for jobs that the ledger does not know is left over from a crash.
+        for job in host.shelf.jobs() {
+            if !known.contains(&job) && !crate::clients::is_pending(job) {
+                host.shelf.release(job);
+            }
+        }
         host.node = Some(node);
         self.note(|| format!("n{h} starts, life {life}, {jobs} jobs on disk"));
         self.digest.mix(0x57a7 + h as u64);
