@@ -451,7 +451,10 @@ impl Node {
         for (to, facts) in stored {
             self.emit(Output::SendFacts(to, id, facts));
         }
-        self.timers.ensure(Timer::Resend(id), now + again);
+        let Some(job) = self.jobs.get(&id) else { return };
+        // What nobody could be sent now is tried again after a whole period.
+        let sent = job.outbox.values().filter_map(|o| o.last_sent).map(|at| at + again).filter(|at| *at > now);
+        self.timers.sooner(Timer::Resend(id), sent.min().unwrap_or(now + again));
     }
 
     pub(super) fn on_resend_timer(&mut self, id: JobId) {

@@ -246,8 +246,15 @@ impl Node {
             return;
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.holders.insert(from, store);
+        let first = job.holders.insert(from, store).is_none();
+        // A pack may have overtaken the call to keep the job: whoever keeps it only now dropped it.
+        for out in job.outbox.values_mut().filter(|o| first && !o.acked.contains_key(&from)) {
+            out.last_sent = None;
+        }
         let copies = job.holders.iter().map(|(n, s)| (*n, *s)).collect();
+        if first {
+            self.send_outbox(id, true);
+        }
         self.event(Event::Copies(id, copies));
         self.nudge_submission(id);
         self.copies_changed(id);
