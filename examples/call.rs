@@ -5,6 +5,9 @@
 //! $ cargo run -p filch-client --example call -- README.md
 //! ```
 
+// An example may print.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use std::time::Duration;
 
 use filch_client::{Client, JobBuilder};
@@ -31,11 +34,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Result: what the function returned; an error that says why if it failed.
     let hash = String::from_utf8(call.result().await?)?;
-    emit(hash.trim_end())?;
+    println!("{}", hash.trim_end());
     call.delete().await?;
     Ok(())
-}
-
-fn emit(text: &str) -> std::io::Result<()> {
-    std::io::Write::write_all(&mut std::io::stdout(), format!("{text}\n").as_bytes())
 }

@@ -6,6 +6,9 @@
 //! 78498
 //! ```
 
+// An example may print.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
 use filch_client::{Client, JobBuilder, Update};
 
 /// Numbers of one task.
@@ -39,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Update::End { state, .. } => eprintln!("{}", state.word()),
         }
     }
-    std::io::Write::write_all(&mut std::io::stdout(), format!("{primes}\n").as_bytes())?;
+    println!("{primes}");
     job.delete().await?;
     Ok(())
 }
