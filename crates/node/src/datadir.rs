@@ -90,8 +90,8 @@ impl DataDir {
         make_private(path)?;
         let lock = lock(path)?;
         check_format(path)?;
-        let secret = fixed(&path.join("identity"), || random::<32>())?;
-        let store = StoreId(fixed(&path.join("store"), || random::<16>())?);
+        let secret = fixed(&path.join("identity"), random::<32>)?;
+        let store = StoreId(fixed(&path.join("store"), random::<16>)?);
         let boot = count_boot(&path.join("boot"))?;
         let incoming = path.join("incoming");
         match fs::remove_dir_all(&incoming) {
@@ -141,7 +141,7 @@ impl DataDir {
     pub fn machine(&self) -> Result<MachineId, DataDirError> {
         match fs::read("/etc/machine-id") {
             Ok(text) if text.trim_ascii().len() >= 16 => Ok(machine_from(text.trim_ascii())),
-            _ => Ok(MachineId(fixed(&self.path.join("machine"), || random::<16>())?)),
+            _ => Ok(MachineId(fixed(&self.path.join("machine"), random::<16>)?)),
         }
     }
 }

@@ -281,7 +281,7 @@ mod tests {
         disk.stop();
         body();
         let mut out = Vec::new();
-        if inbox.len() > 0 {
+        if inbox.waiting() > 0 {
             inbox.take(&mut out, 1000, None);
         }
         let ended = out.into_iter().filter_map(|w| match w {

@@ -30,6 +30,10 @@ impl StoreHost {
     fn kept(&self, put: Result<(BlobId, u64), PutError>) -> Result<Content, HostError> {
         match put {
             Ok((id, len)) => Ok(Content::Blob(id, len)),
+            Err(e) if e.is_fatal() => {
+                crate::fatal::disk(&e.to_string());
+                Err(HostError::Io(e.to_string()))
+            }
             Err(e) if e.is_full() => Err(HostError::Full(e.to_string())),
             Err(e) => Err(HostError::Io(e.to_string())),
         }

@@ -37,7 +37,14 @@ impl Pack {
 pub struct Packs {
     reader: Arc<dyn LedgerReader>,
     /// The one used last comes last.
-    kept: Mutex<(usize, Vec<(FactId, usize, Arc<Pack>)>)>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    bytes: usize,
+    /// Name, encoded bytes, decoded form.
+    packs: Vec<(FactId, usize, Arc<Pack>)>,
 }
 
 impl Packs {
@@ -57,11 +64,11 @@ impl Packs {
         let FactBody::Pack(runs) = fact.body else { return Ok(None) };
         let pack = Arc::new(Pack { by: fact.by, runs });
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.0 += size;
-        kept.1.push((id, size, pack.clone()));
-        while kept.0 > KEEP && kept.1.len() > 1 {
-            let (_, size, _) = kept.1.remove(0);
-            kept.0 = kept.0.saturating_sub(size);
+        kept.bytes += size;
+        kept.packs.push((id, size, pack.clone()));
+        while kept.bytes > KEEP && kept.packs.len() > 1 {
+            let (_, size, _) = kept.packs.remove(0);
+            kept.bytes = kept.bytes.saturating_sub(size);
         }
         Ok(Some(pack))
     }
@@ -69,10 +76,10 @@ impl Packs {
     fn cached(&self, id: FactId) -> Option<Arc<Pack>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         // Readers come back for what they read last.
-        let at = kept.1.iter().rposition(|(k, ..)| *k == id)?;
-        let entry = kept.1.remove(at);
+        let at = kept.packs.iter().rposition(|(k, ..)| *k == id)?;
+        let entry = kept.packs.remove(at);
         let pack = entry.2.clone();
-        kept.1.push(entry);
+        kept.packs.push(entry);
         Some(pack)
     }
 }

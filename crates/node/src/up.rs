@@ -26,6 +26,7 @@ use crate::driver::{Driver, DriverHandle, Inbox};
 use crate::error::UpError;
 use crate::events::{Events, Happening};
 use crate::facts::Facts;
+use crate::fatal;
 use crate::host::StoreHost;
 use crate::http::{self, App, socket::Socket};
 use crate::members::Remembered;
@@ -40,8 +41,8 @@ use crate::transfer::jobs::Jobs;
 use crate::transfer::stage::{HeldJobs, Stager};
 use crate::transfer::{Duplex, Fetcher, Lists, Opener, Server};
 
-/// Exit code of a process whose disk failed: nothing it says afterwards could be trusted.
-pub const FATAL_EXIT: i32 = 125;
+/// Between two sweeps of blobs that no job needs: such a blob stays for one to two of these.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// After the grace period, killed tasks are handed back within this.
 const HAND_BACK: Duration = Duration::from_secs(5);
 /// Connections of clients may end by themselves within this.
@@ -156,22 +157,6 @@ struct Restored {
     notes: Vec<(String, Vec<u8>)>,
 }
 
-fn fatal(why: &str) {
-    tracing::error!(why, "the disk failed; this process ends");
-    std::process::exit(FATAL_EXIT);
-}
-
-/// A thread whose panic ends the process: without it the node would only look alive.
-fn vital(name: &str, body: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, UpError> {
-    let run = move || {
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err() {
-            tracing::error!("a vital thread panicked; this process ends");
-            std::process::exit(FATAL_EXIT);
-        }
-    };
-    std::thread::Builder::new().name(name.into()).spawn(run).map_err(UpError::Thread)
-}
-
 fn handlers(wanted: Option<&[String]>) -> Result<Handlers, UpError> {
     let all = Handlers::builtin();
     let Some(wanted) = wanted else { return Ok(all) };
@@ -262,7 +247,7 @@ impl RunningNode {
         };
         let offers = exec.offers();
         let loop_ = Driver::new(node, inbox.clone(), Clock, dispatch);
-        let driver_thread = vital("driver", move || loop_.run())?;
+        let driver_thread = fatal::vital("driver", move || loop_.run()).map_err(UpError::Thread)?;
         deliveries.resume(restored.notes, restored.jobs);
 
         let copying = Arc::new(Copying::default());
@@ -276,6 +261,7 @@ impl RunningNode {
         let pump = tokio::spawn(pump.run(net_events));
         let down = Down::new(config.grace);
         let ending = CancellationToken::new();
+        let swept = store.clone();
         let app = Arc::new(App {
             facts: http::Facts {
                 id: me,
@@ -306,6 +292,7 @@ impl RunningNode {
             streams: Arc::new(tokio::sync::Semaphore::new(http::STREAMS)),
         });
         let server = serve(app, listener, ending.clone());
+        sweep(swept, ending.clone());
         let ready = Ready {
             id: me,
             name: config.name,
@@ -436,8 +423,8 @@ fn start_disk(
     inbox: &Arc<Inbox>,
     stats: &Arc<Stats>,
 ) -> Result<(Disk, std::thread::JoinHandle<()>), UpError> {
-    let (disk, body) = Disk::new(Box::new(ledger), store.clone(), inbox.clone(), stats.clone(), Box::new(fatal));
-    let thread = vital("ledger", body)?;
+    let (disk, body) = Disk::new(Box::new(ledger), store.clone(), inbox.clone(), stats.clone(), Box::new(fatal::disk));
+    let thread = fatal::vital("ledger", body).map_err(UpError::Thread)?;
     Ok((disk, thread))
 }
 
@@ -463,6 +450,20 @@ async fn start_net(
     }
     net.listen = config.listen.clone();
     Ok(filch_net::start(net).await?)
+}
+
+/// Frees what no job needs, now and then.
+fn sweep(store: BlobStore, ending: CancellationToken) {
+    tokio::spawn(async move {
+        while tokio::time::timeout(SWEEP, ending.cancelled()).await.is_err() {
+            let store = store.clone();
+            match tokio::task::spawn_blocking(move || store.sweep()).await {
+                Ok(Ok(bytes)) => tracing::info!(bytes, "swept blobs that no job needs"),
+                Ok(Err(e)) => tracing::warn!(%e, "blobs that no job needs cannot be swept"),
+                Err(_) => return,
+            }
+        }
+    });
 }
 
 fn serve(app: Arc<App>, listener: tokio::net::UnixListener, ending: CancellationToken) -> tokio::task::JoinHandle<()> {

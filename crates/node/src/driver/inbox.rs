@@ -84,29 +84,29 @@ impl Inbox {
         self.put(self.lock(), Work::Input(input));
     }
     /// From a peer; given back if there is no room.
-    pub fn try_push_net(&self, input: Input) -> Result<(), Input> {
+    pub fn try_push_net(&self, input: Input) -> Option<Input> {
         let bytes = weight(&input);
         let mut q = self.lock();
         if q.closed {
-            return Ok(());
+            return None;
         }
         if q.net >= NET_ENTRIES || q.net_bytes.saturating_add(bytes) > NET_BYTES {
             q.pressed = true;
-            return Err(input);
+            return Some(input);
         }
         q.net += 1;
         q.net_bytes += bytes;
         self.put(q, Work::Net(input, bytes));
-        Ok(())
+        None
     }
     /// From a peer; waits for room. One caller at a time: the network's pump.
     pub async fn push_net(&self, mut input: Input) {
         loop {
             match self.try_push_net(input) {
-                Ok(()) => return,
-                // A permit is kept if the room came in between.
-                Err(back) => input = back,
+                None => return,
+                Some(back) => input = back,
             }
+            // A permit is kept if the room came in between.
             self.room.notified().await;
         }
     }
@@ -138,13 +138,14 @@ impl Inbox {
             q.asleep = false;
         }
         let n = q.work.len().min(max);
-        for work in q.work.drain(..n).collect::<Vec<_>>() {
+        let Queue { work, net, net_bytes, clients, .. } = &mut *q;
+        for work in work.drain(..n) {
             match &work {
                 Work::Net(_, bytes) => {
-                    q.net -= 1;
-                    q.net_bytes -= bytes;
+                    *net -= 1;
+                    *net_bytes -= bytes;
                 }
-                Work::Read(_) | Work::Call(..) => q.clients -= 1,
+                Work::Read(_) | Work::Call(..) => *clients -= 1,
                 Work::Input(_) | Work::Hangup(_) | Work::Stop => {}
             }
             into.push(work);
@@ -165,7 +166,7 @@ impl Inbox {
         self.room.notify_one();
     }
     /// Entries that wait.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.lock().work.len()
     }
     /// The caller of this id is gone.
@@ -200,7 +201,7 @@ mod tests {
     async fn peers_wait_for_room_and_the_disk_never_does() {
         let inbox = std::sync::Arc::new(Inbox::default());
         let mut taken = 0;
-        while inbox.try_push_net(facts(1024 * 1024)).is_ok() {
+        while inbox.try_push_net(facts(1024 * 1024)).is_none() {
             taken += 1;
         }
         assert!((32..=64).contains(&taken), "{taken}");
@@ -216,7 +217,7 @@ mod tests {
         inbox.take(&mut out, 1000, None);
         assert_eq!(out.len(), taken + 2);
         pump.await.unwrap();
-        assert_eq!(inbox.len(), 1);
+        assert_eq!(inbox.waiting(), 1);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub async fn metrics(State(app): State<SharedApp>) -> Result<Response, Fail> {
     gauge(&mut registry, "peers_alive", "Other members believed alive", peers);
     gauge(&mut registry, "jobs_active", "Jobs with tasks left", active);
     gauge(&mut registry, "tasks_running", "Tasks that run here now", app.exec.running().len() as u64);
-    gauge(&mut registry, "inbox", "Inputs that wait for the driver", app.driver.inbox().len() as u64);
+    gauge(&mut registry, "inbox", "Inputs that wait for the driver", app.driver.inbox().waiting() as u64);
     gauge(&mut registry, "store_bytes", "Bytes of blobs", usage.bytes);
     gauge(&mut registry, "store_blobs", "Blobs", usage.blobs);
     gauge(&mut registry, "store_free_bytes", "Free bytes of the store's file system", usage.free);

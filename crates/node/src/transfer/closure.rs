@@ -75,12 +75,23 @@ impl Holder {
         from: &[NodeId],
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<(), HoldError> {
+        if blobs.is_empty() {
+            return Ok(());
+        }
+        let ids = self.keep(job, &blobs).await?;
         self.fetcher.fetch(&blobs, from, progress).await?;
         let store = self.store.clone();
+        blocking(move || Ok(store.sync(&ids)?)).await
+    }
+
+    /// Keeps blobs for the job, those to come as well. Before anybody looks whether they are here: what was seen first could be
+    /// released with another job in between.
+    pub async fn keep(&self, job: JobId, blobs: &[(BlobId, u64)]) -> Result<Vec<BlobId>, HoldError> {
+        let ids: Vec<BlobId> = blobs.iter().map(|(id, _)| *id).collect();
+        let store = self.store.clone();
         blocking(move || {
-            let ids: Vec<BlobId> = blobs.iter().map(|(id, _)| *id).collect();
             store.retain(job, &ids)?;
-            Ok(store.sync(&ids)?)
+            Ok(ids)
         })
         .await
     }
@@ -148,5 +159,14 @@ fn window(
 pub async fn blocking<R: Send + 'static>(
     f: impl FnOnce() -> Result<R, HoldError> + Send + 'static,
 ) -> Result<R, HoldError> {
-    tokio::task::spawn_blocking(f).await.unwrap_or_else(|e| Err(HoldError::Stopped(e.to_string())))
+    let result = tokio::task::spawn_blocking(f).await.unwrap_or_else(|e| Err(HoldError::Stopped(e.to_string())));
+    if let Err(HoldError::Sync(SyncError::Fatal(why))) = &result {
+        crate::fatal::disk(why);
+    }
+    if let Err(HoldError::Retain(e)) = &result
+        && e.is_fatal()
+    {
+        crate::fatal::disk(&e.to_string());
+    }
+    result
 }

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use tokio::sync::Semaphore;
 
 use super::bridge::Bridge;
-use super::flights::Flights;
+use super::flights::{Flights, Want};
 use super::frame::{self, Ask};
 use super::patient::Patient;
 use super::{Duplex, SharedOpener};
@@ -54,7 +54,6 @@ pub enum FetchError {
     Store(String),
 }
 
-type Want = Vec<(BlobId, u64)>;
 type Stream = Patient<Box<dyn Duplex>>;
 
 /// See the module.

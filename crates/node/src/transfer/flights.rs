@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use filch_types::BlobId;
 use tokio::sync::Notify;
 
+/// Blobs with their lengths.
+pub type Want = Vec<(BlobId, u64)>;
+
 /// Blobs on their way.
 #[derive(Default)]
 pub struct Flights {
@@ -21,7 +24,7 @@ pub struct Flight {
 
 impl Flights {
     /// Takes those of `want` that nobody fetches; gives back the others.
-    pub fn take(self: &Arc<Self>, want: Vec<(BlobId, u64)>) -> (Flight, Vec<(BlobId, u64)>, Vec<(BlobId, u64)>) {
+    pub fn take(self: &Arc<Self>, want: Want) -> (Flight, Want, Want) {
         let mut blobs = self.blobs.lock().unwrap_or_else(PoisonError::into_inner);
         let (mine, theirs): (Vec<_>, Vec<_>) = want.into_iter().partition(|(id, _)| blobs.insert(*id));
         let flight = Flight { flights: self.clone(), blobs: mine.iter().map(|(id, _)| *id).collect() };

@@ -195,12 +195,7 @@ impl Stager {
 
     /// Fetches, and keeps as long as the job is known here. Not synced: a crash only means to fetch again.
     async fn get(&self, launch: &Launch, blobs: Vec<(BlobId, u64)>) -> Result<(), HoldError> {
-        self.holder.fetcher.fetch(&blobs, &launch.from, &|_| ()).await?;
-        let (store, job) = (self.holder.store.clone(), launch.job);
-        blocking(move || {
-            let ids: Vec<BlobId> = blobs.iter().map(|(id, _)| *id).collect();
-            Ok(store.retain(job, &ids)?)
-        })
-        .await
+        self.holder.keep(launch.job, &blobs).await?;
+        Ok(self.holder.fetcher.fetch(&blobs, &launch.from, &|_| ()).await?)
     }
 }

@@ -180,7 +180,7 @@ pub async fn a_cancelled_job_accounts_for_every_task() {
     node.end().await;
 }
 
-/// Kept here for other tests.
+/// One job.
 pub async fn detail(api: &crate::api::Api, id: filch_types::JobId) -> JobDetail {
     api.get(&format!("/v1/jobs/{id}")).await
 }
