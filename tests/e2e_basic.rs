@@ -107,13 +107,30 @@ fn what_a_task_finds() {
         assert!(vars.get(key).is_some_and(|v| !v.is_empty()), "{key}: {out}");
     }
     assert!(!vars.contains_key("SECRET") && !out.contains("filch.sock"), "the environment is cleared: {out}");
-    // A directory of its own that starts empty, and stdin at its end.
-    let script = "ls -A | wc -l; touch x; pwd; cat";
-    let first = c.filch(["run", "--", "sh", "-c", script]).run().ok().text();
-    let second = c.filch(["run", "--", "sh", "-c", script]).run().ok().text();
-    let (a, b): (Vec<&str>, Vec<&str>) = (first.lines().collect(), second.lines().collect());
-    assert_eq!((a[0].trim(), b[0].trim(), a.len()), ("0", "0", 2));
-    assert_ne!(a[1], b[1]);
+    c.down();
+}
+
+#[test]
+fn a_task_starts_in_an_empty_private_directory_whatever_the_last_one_did() {
+    let one = NodeOptions { slots: Some(1), ..NodeOptions::default() };
+    let mut c = Cluster::prepare(&[one]);
+    c.start_all();
+    let look = r#"ls -A | wc -l; stat -c '%a %F' . ; wc -c < /dev/stdin"#;
+    let looks = || c.filch(["run", "--", "sh", "-c", look]).run().ok().text();
+    let fresh = looks();
+    assert_eq!(fresh.split_whitespace().collect::<Vec<_>>(), ["0", "700", "directory", "0"]);
+    for mess in [
+        "mkdir -p a/.b/c; touch x .y a/.b/z; chmod 0 a/.b",
+        "chmod 777 .; mkfifo p; ln -s / root",
+        r#"rm -rf "$PWD""#,
+        r#"d=$PWD; cd ..; rm -rf "$d"; ln -s /etc "$d""#,
+        r#"n=0; while test $n -lt 300; do touch f$n; n=$((n+1)); done"#,
+        "(trap '' TERM HUP; sleep 1; touch late) & touch early",
+    ] {
+        c.filch(["run", "--", "sh", "-c", mess]).run();
+        assert_eq!(looks(), fresh, "after: {mess}");
+    }
+    assert!(std::fs::metadata("/etc/passwd").is_ok());
     c.down();
 }
 
