@@ -84,8 +84,11 @@ impl Node {
         if self.burying(id) {
             return;
         }
-        if self.tombstones.contains_key(&id) {
-            // So that outboxes empty; the tombstone itself travels with digests.
+        if let Some(tomb) = self.tombstones.get(&id).cloned() {
+            // So that outboxes empty; whoever sends results of the job has not heard of its end.
+            if facts.iter().any(|(_, _, f)| f.body != FactBody::Delete) {
+                self.emit(Output::Send(from, Message::Facts(vec![tomb])));
+            }
             return self.send_stored(from, id, facts.iter().map(|f| f.0).collect());
         }
         if let Some((fact_id, signed, fact)) =

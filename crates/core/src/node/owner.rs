@@ -256,9 +256,13 @@ impl Node {
     /// Writes manifest and the statement that the closure is here.
     pub(super) fn hold(&mut self, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.recorded = true;
         job.fetching = true;
-        let records = vec![Record::Manifest(id, (*job.signed).clone()), Record::Held(id)];
+        let mut records = vec![Record::Manifest(id, (*job.signed).clone()), Record::Held(id)];
+        if !job.recorded && job.fold.digest().0 == 0 && job.in_flight.is_empty() {
+            // Facts that a full disk once kept without their manifest are no part of this copy (P4).
+            records.insert(0, Record::Drop(id));
+        }
+        job.recorded = true;
         self.commit(Vec::new(), records, Then::Held(id));
     }
 }

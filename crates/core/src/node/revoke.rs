@@ -149,7 +149,9 @@ impl Node {
         for r in up {
             self.emit(Output::Send(r, Message::Facts(vec![tomb.clone()])));
         }
-        self.timers.set(Timer::Tell(id), self.now + again);
+        if !self.planted(Mutant::CancelNotRepeated) {
+            self.timers.set(Timer::Tell(id), self.now + again);
+        }
     }
 
     /// Somebody acked facts of a job that is gone.
