@@ -2,7 +2,8 @@
 //! and period, nobody gossips, nothing is written. Guards lifelines, back-off, and every timer that should have stopped. A
 //! job that still waits for a slow repair is no quiet cluster.
 
-use filch_core::view::Role;
+use filch_core::view::{JobView, Role};
+use filch_types::wire::JobState;
 
 use super::{Oracle, copies, live_jobs};
 use crate::world::{Stats, World};
@@ -13,6 +14,10 @@ pub struct L7 {
     before: Option<(u64, Stats)>,
 }
 
+fn views(world: &World) -> impl Iterator<Item = JobView> + '_ {
+    world.hosts.iter().filter_map(|h| h.node.as_ref()).flat_map(filch_core::Node::jobs)
+}
+
 impl Oracle for L7 {
     fn rule(&self) -> &'static str {
         "L7"
@@ -20,7 +25,9 @@ impl Oracle for L7 {
 
     fn quiet(&mut self, world: &World) {
         let thin = live_jobs(world).iter().any(|j| copies(world, *j).is_some_and(|(have, want)| have < want));
-        self.before = (!thin).then_some((world.now, world.stats));
+        // A job that was never accepted and whose inputs went with its owner stands still, and is not quiet.
+        let stuck = views(world).any(|v| v.role == Role::Replica && v.state == JobState::Active);
+        self.before = (!thin && !stuck).then_some((world.now, world.stats));
     }
 
     fn at_end(&mut self, world: &World) -> Result<(), String> {
@@ -29,15 +36,14 @@ impl Oracle for L7 {
         let pairs = up * up.saturating_sub(1) / 2;
         let periods = (world.now - since) / world.options.timing.0.idle_beat.0 + 2;
         let said = world.stats.messages + world.stats.requests - before.messages - before.requests;
-        let observers = world.hosts.iter().filter_map(|h| h.node.as_ref()).flat_map(filch_core::Node::jobs);
-        let observers = observers.filter(|j| j.role == Role::Observer).count() as u64;
+        let observers = views(world).filter(|j| j.role == Role::Observer).count() as u64;
         // An observer asks now and then whether its job is still there.
         let most = 2 * pairs * periods + observers * periods + 4;
         if said > most {
             return Err(format!("{said} messages in {} us of quiet, {most} would do", world.now - since));
         }
         let (gossips, commits) = (world.stats.gossips - before.gossips, world.stats.commits - before.commits);
-        if gossips > 0 || commits > 0 {
+        if gossips > 0 || commits > observers {
             return Err(format!("{gossips} summaries and {commits} commits while nothing happens"));
         }
         Ok(())
