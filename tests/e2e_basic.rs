@@ -67,6 +67,15 @@ fn the_new_users_first_lines() {
     let out = filch(&["map", "--array", "1-1000", "--", "sh", "-c", "echo $FILCH_INDEX"]).run().ok().text();
     let distinct: BTreeSet<u32> = out.lines().map(|l| l.parse().unwrap()).collect();
     assert_eq!((out.lines().count(), distinct.len()), (1000, 1000));
+    // Nothing is open to other machines or other users until somebody asks for it.
+    let this = filch(&["nodes", "--this", "--json"]).run().ok().json();
+    let pid = this["pid"].as_u64().and_then(|p| u32::try_from(p).ok()).expect("a pid");
+    assert_eq!(harness::procs::exposed(pid), Vec::<String>::new());
+    let mode = |key: &str| {
+        let path = this[key].as_str().unwrap_or_else(|| panic!("no {key} in {this}"));
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(path).unwrap().permissions()) & 0o777
+    };
+    assert_eq!((mode("data_dir"), mode("socket")), (0o700, 0o600));
     // A second one finds the first and says so, whatever it decides to exit with.
     let again = filch(&["up", "--detach"]).run();
     assert!(again.err.contains("already") || again.err.contains("in use"), "{again:?}");

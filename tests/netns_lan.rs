@@ -41,6 +41,11 @@ fn three_hosts_meet_and_share_a_job_over_files() {
     let (_lan, c, took) = meet(3, 2);
     assert!(took < PROMISE, "{took:?}");
     let n = &c.nodes[1];
+    let pid = n.pid().as_raw_nonzero().get().cast_unsigned();
+    assert!(
+        !harness::procs::exposed(pid).is_empty(),
+        "--lan opens it to others; else the check of the default is blind"
+    );
     let names: Vec<String> = (0..30).map(|i| format!("in/{i:02}")).collect();
     write_files(&n.work(), names.iter().enumerate().map(|(i, name)| (name.clone(), 40_000 * i)));
     let script = r#"sleep 0.1; gzip -nc "$1" > "$2"; echo $FILCH_NODE"#;

@@ -48,3 +48,29 @@ pub fn kill_all(dir: &Path) {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
 }
+
+/// Local addresses of other machines' reach that a process listens on (TCP) or is bound to (UDP), as `/proc` shows them.
+pub fn exposed(pid: u32) -> Vec<String> {
+    let fds = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let links = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+    let inodes: std::collections::BTreeSet<String> =
+        links.filter_map(|l| Some(l.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())).collect();
+    let mut found = Vec::new();
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (Some(local), Some(state), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9)) else {
+                continue;
+            };
+            let open = *state == "0A" || table.starts_with("udp");
+            // 127.x.x.x and ::1 as the kernel writes them.
+            let loopback = local.starts_with(|c: char| c.is_ascii_hexdigit()) && local.get(6..8) == Some("7F")
+                || local.starts_with("00000000000000000000000001000000:");
+            if open && !loopback && inodes.contains(*inode) {
+                found.push(format!("{table} {local}"));
+            }
+        }
+    }
+    found
+}
