@@ -39,8 +39,8 @@ fn is_usage(error: &UpError) -> bool {
 
 /// To stderr; JSON lines with `--json`.
 fn logs(json: bool) {
-    let filter =
-        EnvFilter::try_from_env(LOG_VAR).unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,libp2p_kad=error,multistream_select=warn"));
+    let filter = EnvFilter::try_from_env(LOG_VAR)
+        .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,libp2p_kad=error,multistream_select=warn"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
