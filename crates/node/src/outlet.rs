@@ -44,6 +44,25 @@ pub struct Dispatch {
     pub drained: CancellationToken,
     /// Counters.
     pub stats: Arc<Stats>,
+    /// Lines in the log that a peer or a full disk could make endless.
+    pub complaints: Complaints,
+}
+
+/// So many lines in so long a time; the rest is only counted, and told as an event.
+#[derive(Default)]
+pub struct Complaints(Option<std::time::Instant>, u32);
+
+impl Complaints {
+    const LINES: u32 = 20;
+    const WINDOW: std::time::Duration = std::time::Duration::from_secs(10);
+
+    fn may(&mut self) -> bool {
+        if self.0.is_none_or(|since| since.elapsed() >= Self::WINDOW) {
+            *self = Self(Some(std::time::Instant::now()), 0);
+        }
+        self.1 = self.1.saturating_add(1);
+        self.1 <= Self::LINES
+    }
 }
 
 impl Dispatch {
@@ -55,13 +74,15 @@ impl Dispatch {
         taken
     }
 
-    fn event(&self, event: Event) {
+    fn event(&mut self, event: Event) {
         match &event {
             Event::Final(job, runs) => self.deliveries.finals(*job, runs),
             Event::State(job, state) => self.deliveries.state(*job, *state),
             Event::PeerJoined(peer) => self.names.forget(*peer),
-            Event::Rejected(who, why) => tracing::warn!(peer = ?who, why, "dropped what a peer sent"),
-            Event::Bounced { job, tasks, why } => {
+            Event::Rejected(who, why) if self.complaints.may() => {
+                tracing::warn!(peer = ?who, why, "dropped what a peer sent");
+            }
+            Event::Bounced { job, tasks, why } if self.complaints.may() => {
                 tracing::warn!(?job, lo = tasks.lo, count = tasks.len(), why, "tasks went back");
             }
             _ => {}

@@ -244,6 +244,7 @@ impl RunningNode {
             names: names.clone(),
             drained: drained.clone(),
             stats: stats.clone(),
+            complaints: crate::outlet::Complaints::default(),
         };
         let offers = exec.offers();
         let loop_ = Driver::new(node, inbox.clone(), Clock, dispatch);

@@ -175,6 +175,11 @@ impl Node {
         ]
     }
 
+    /// Tasks of all jobs that are queued here and not started.
+    pub fn queued(&self) -> u64 {
+        self.queued
+    }
+
     /// Counters since start.
     pub fn counters(&self) -> Counters {
         self.counters

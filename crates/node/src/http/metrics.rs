@@ -19,12 +19,12 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
 
 /// `GET /metrics`.
 pub async fn metrics(State(app): State<SharedApp>) -> Result<Response, Fail> {
-    let (counters, peers, active, tables) = app
+    let (counters, peers, active, queued, tables) = app
         .driver
         .read(|n| {
             let peers = n.peers().iter().filter(|p| p.alive).count() as u64;
             let active = n.jobs().iter().filter(|j| j.state == JobState::Active).count() as u64;
-            (n.counters(), peers, active, n.table_sizes())
+            (n.counters(), peers, active, n.queued(), n.table_sizes())
         })
         .await?;
     let mut registry = Registry::with_prefix("filch");
@@ -48,6 +48,7 @@ pub async fn metrics(State(app): State<SharedApp>) -> Result<Response, Fail> {
     let usage = app.store.usage();
     gauge(&mut registry, "peers_alive", "Other members believed alive", peers);
     gauge(&mut registry, "jobs_active", "Jobs with tasks left", active);
+    gauge(&mut registry, "tasks_queued", "Tasks queued here and not started", queued);
     gauge(&mut registry, "tasks_running", "Tasks that run here now", app.exec.running().len() as u64);
     gauge(&mut registry, "inbox", "Inputs that wait for the driver", app.driver.inbox().waiting() as u64);
     gauge(&mut registry, "store_bytes", "Bytes of blobs", usage.bytes);

@@ -1,5 +1,5 @@
-//! Streams of lines. A reader that takes nothing for a minute is cut off, with a note in the log; what is written meanwhile
-//! waits in a buffer of a few chunks.
+//! Streams of lines. What is written while a reader pauses waits in a buffer of a few chunks; a reader that takes nothing for
+//! ten minutes (a pager may take its time) is cut off, with a note in the log.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const CHUNKS: usize = 8;
 /// Bytes after which a chunk is sent although more lines are at hand.
 const CHUNK: usize = 32 * 1024;
 /// A reader that takes nothing for so long is cut off.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The reader is gone or too slow: stop.
 #[derive(Debug, Clone, Copy)]

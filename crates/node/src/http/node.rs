@@ -52,8 +52,7 @@ pub async fn node(State(app): State<SharedApp>) -> Result<Json<NodeInfo>, Fail> 
 
 /// `GET /v1/nodes`.
 pub async fn nodes(State(app): State<SharedApp>) -> Result<Json<MemberList>, Fail> {
-    let peers = app.driver.read(|n| n.peers()).await?;
-    let queued = app.driver.read(|n| n.jobs().iter().map(|j| j.running_here).sum::<u64>()).await?;
+    let (peers, queued) = app.driver.read(|n| (n.peers(), n.queued())).await?;
     let mut others: Vec<Member> = peers
         .into_iter()
         .map(|p| Member {
