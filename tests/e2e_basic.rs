@@ -316,3 +316,49 @@ fn a_hundred_thousand_tasks_run_once_each() {
     assert_eq!(there.summary.counts.succeeded, 100_000);
     c.down();
 }
+
+#[test]
+fn big_files_travel_whole() {
+    let c = Cluster::start(3);
+    let n = &c.nodes[2];
+    write_files(&n.work(), [("big".to_owned(), 20 << 20), ("tool".to_owned(), 10)]);
+    std::fs::write(n.work().join("tool"), "#!/bin/sh\nsleep 0.2\nsha256sum < big\nrev=$1\ntac -s . big > \"$rev\"\n")
+        .unwrap();
+    std::fs::set_permissions(n.work().join("tool"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    // A program of the user's own, with a file that all tasks share: both go along.
+    let map = ["map", "-i", "big", "-i", "tool", "-o", "out/{}", "--", "./tool", "{out}", ":::"];
+    let out = n.filch(map).args((1..=9).map(|n| n.to_string())).run().ok().text();
+    let local = Cmd::new("sh").args(["-c", "sha256sum < big; tac -s . big > want"]).dir(n.work()).run().ok().text();
+    assert_eq!(out, local.repeat(9));
+    let want = std::fs::read(n.work().join("want")).unwrap();
+    same_files(&n.work().join("out"), &(1..=9).map(|n| (n.to_string(), want.clone())).collect());
+    let fetched: Vec<u64> = c.nodes.iter().map(|n| n.info().unwrap().counters.bytes_fetched).collect();
+    assert!(fetched[0] > 20 << 20 && fetched[1] > 20 << 20, "the others ran some of it: {fetched:?}");
+    c.down();
+}
+
+#[test]
+fn the_api_tells_what_happens() {
+    let c = Cluster::start(2);
+    let n = &c.nodes[0];
+    let events = harness::http::request(&n.socket, "GET", filch_api::routes::EVENTS, None).unwrap();
+    assert_eq!(events.status, 200);
+    let mut events = events.lines().map(|l| serde_json::from_str::<filch_api::Event>(&l).unwrap().event);
+    assert!(matches!(events.next(), Some(filch_api::EventKind::Hello { .. })));
+    let id = job_id(&n.filch(["submit", "--", "true"]).run().ok());
+    let over = filch_api::EventKind::State { state: filch_api::JobState::Succeeded };
+    assert!(events.any(|e| e == over), "the end of {id} is told");
+
+    let document: serde_json::Value = n.get(filch_api::routes::OPENAPI).unwrap();
+    for route in [filch_api::routes::JOBS, filch_api::routes::RESULTS, filch_api::routes::EVENTS] {
+        assert!(document["paths"][route].is_object(), "{route} is not in the OpenAPI document");
+    }
+    let metrics = harness::http::request(&n.socket, "GET", filch_api::routes::METRICS, None).unwrap().bytes().unwrap();
+    let metrics = String::from_utf8(metrics).unwrap();
+    assert!(metrics.contains("filch_") && metrics.trim_end().ends_with("# EOF"), "{metrics}");
+    let lost = harness::http::request(&n.socket, "GET", "/v1/nothing-here", None).unwrap();
+    assert_eq!(lost.status, 404);
+    let problem: filch_api::Problem = serde_json::from_slice(&lost.bytes().unwrap()).unwrap();
+    assert_eq!(problem.code, filch_api::Code::NoSuchRoute);
+    c.down();
+}
