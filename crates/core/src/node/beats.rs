@@ -214,7 +214,11 @@ impl Node {
         }
         match ack.state {
             JobState::Active => {}
-            JobState::Cancelled | JobState::Deleted => self.stop_work(ack.job, true),
+            JobState::Cancelled => self.stop_work(ack.job, true),
+            JobState::Deleted => {
+                self.stop_work(ack.job, true);
+                self.owes_nothing(ack.job);
+            }
             JobState::Succeeded | JobState::Failed => self.stop_work(ack.job, false),
         }
     }

@@ -532,6 +532,16 @@ impl Node {
         self.event(Event::State(id, new));
     }
 
+    /// The job was deleted, says somebody who keeps it: a helper's packs are wanted by nobody.
+    pub(super) fn owes_nothing(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.role == Role::Hearsay) else { return };
+        job.outbox.clear();
+        job.work.pack.clear();
+        job.work.pack_bytes = 0;
+        job.over = true;
+        self.maybe_drop(id);
+    }
+
     /// A node that only helped forgets the job once it owes nothing.
     pub(super) fn maybe_drop(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };

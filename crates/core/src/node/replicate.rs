@@ -172,7 +172,9 @@ impl Node {
             self.refuse(token, Refusal::Invalid("the job was deleted".into()));
             return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
         }
-        if self.jobs.get(&id).is_some_and(|j| j.role == Role::Observer && !j.held) {
+        // Own packs came with their blobs; anything else may be without.
+        let bare = |j: &Job| j.role != Role::Replica && !j.held && j.fold.digest().0 as usize > j.outbox.len();
+        if self.jobs.get(&id).is_some_and(bare) {
             // What the asker has is safe with it and comes back from there.
             let owed = |j: &Job| j.outbox.values().any(|o| !o.acked.contains_key(&from));
             if self.jobs.get(&id).is_some_and(owed) {

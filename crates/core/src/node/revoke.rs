@@ -57,6 +57,9 @@ impl Node {
         match (r, client) {
             (Response::Done, Some(c)) => {
                 self.stop_work(job, true);
+                if delete {
+                    self.owes_nothing(job);
+                }
                 self.emit(Output::Reply(c, Reply::Revoked(job)));
             }
             (Response::Done, None) => {}

@@ -309,6 +309,9 @@ impl Node {
                         if let Some(h) = self.jobs.get_mut(&id).and_then(|j| j.heard.as_mut()) {
                             h.state = state;
                         }
+                        if state == JobState::Deleted {
+                            self.owes_nothing(id);
+                        }
                         self.maybe_drop(id);
                     }
                 }
