@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use filch_core::ClientId;
+use filch_types::JobId;
 
 use super::Oracle;
 use crate::clients::Purpose;
+use crate::host::Host;
 use crate::world::World;
 
 /// A revocation takes at most so long after faults have ended: a few requests, each with a limit.
@@ -58,13 +60,19 @@ impl Oracle for L4 {
             }
             for (action, (_, h, what)) in job.then.iter().enumerate() {
                 let done = world.clients.done.contains_key(&(plan, action));
-                if standing.accepted && !done && !world.hosts[*h].frozen {
+                if standing.accepted && !done && !world.hosts[*h].frozen && somebody_knows(world, standing.job) {
                     return Some(format!("{what:?} of job {plan} at n{h} is not done"));
                 }
             }
         }
         None
     }
+}
+
+/// Whether any node that is left has the job or its tombstone: a copy may be lost while its delete is on the way.
+fn somebody_knows(world: &World, job: Option<JobId>) -> bool {
+    let kept = |h: &Host| job.is_some_and(|j| h.disk.image.jobs.contains_key(&j));
+    world.hosts.iter().any(|h| !h.frozen && kept(h))
 }
 
 fn revoked(world: &World, plan: usize) -> bool {
