@@ -5,7 +5,7 @@ use filch_types::JobId;
 use tokio::sync::broadcast;
 
 /// Events that a slow watcher may be behind; then it is told how many it lost.
-const BEHIND: usize = 4096;
+const BEHIND: usize = 2048;
 
 /// Something that happened.
 #[derive(Clone, Debug)]

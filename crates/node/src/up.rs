@@ -76,6 +76,7 @@ impl std::fmt::Display for Ready {
 /// Runs a node until it is told to end: by SIGTERM, SIGINT or `POST /v1/down`; a second time hurries it. Blocks. `ready`
 /// is called once, when clients can connect.
 pub fn up(config: Config, ready: impl FnOnce(&Ready)) -> Result<(), UpError> {
+    crate::pages::small();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(64)
