@@ -198,6 +198,10 @@ impl Node {
             self.learn_steward(ack.job, ack.steward, ack.epoch);
             return;
         }
+        if ack.state != JobState::Active {
+            // An end is told by facts, whatever the epoch: nothing held has to be listed any more.
+            job.work.unacked = Default::default();
+        }
         if ack.epoch < job.epoch {
             return;
         }
