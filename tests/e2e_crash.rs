@@ -192,3 +192,38 @@ dead_after = \"1300ms\"
     assert_eq!(c.executions(), (3, 3));
     c.down();
 }
+
+#[test]
+fn everybody_is_killed_at_some_time_and_every_job_ends() {
+    const TASKS: usize = 80;
+    let mut c = Cluster::start(4);
+    let jobs: Vec<(usize, String)> =
+        (0..4).map(|n| (n, id_of(submit(&c.nodes[n], TASKS, "0.15", &c.path(&format!("ran{n}")))))).collect();
+    // Two of four are down at any time, and each comes back as another goes.
+    let mut down = std::collections::VecDeque::new();
+    for (round, victim) in [3, 0, 2, 1, 0, 3, 1, 2, 3, 0].into_iter().enumerate() {
+        c.nodes[victim].kill();
+        down.push_back(victim);
+        if down.len() > 1 {
+            let back = down.pop_front().expect("two are down");
+            c.nodes[back].restart();
+        }
+        // A little more is done before the next one goes.
+        let up: Vec<&Node> = c.nodes.iter().filter(|n| n.is_up()).collect();
+        let finished = || up.iter().map(|n| n.info().map(|i| i.counters.finished)).sum::<Result<u64, String>>();
+        let before = finished().expect("those that are up answer");
+        until(&format!("something is done in round {round}"), LONG, || {
+            let all_over = up[0].jobs()?.iter().all(|j| j.state.is_over());
+            let more = finished()? - before;
+            check(more >= 4 || all_over, more)
+        });
+    }
+    c.start_all();
+    for (owner, id) in &jobs {
+        let d = c.nodes[*owner].succeeded(id, LONG);
+        assert_eq!(d.summary.counts.succeeded, TASKS as u64);
+        delivered(&c.nodes[*owner], TASKS);
+    }
+    c.meshed();
+    c.down();
+}
