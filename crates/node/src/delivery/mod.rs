@@ -245,10 +245,8 @@ impl Deliveries {
                 return 0;
             }
         };
-        collect::bring(&self.tools.fetcher, &files, from).await;
         let dir = PathBuf::from(job.lock().dir());
-        let store = self.tools.store.clone();
-        let written = tokio::task::spawn_blocking(move || write_all(&dir, store, &files)).await.unwrap_or_default();
+        let written = write_somehow(&self.tools.fetcher, &self.tools.store, &dir, files, from).await;
         let mut progress = job.lock();
         progress.written(written.files, written.bytes);
         drop(progress);
@@ -293,8 +291,38 @@ pub struct Outcome {
     pub problems: Vec<(String, String)>,
 }
 
+/// Fetches what is missing and writes the files. A blob that shows only now to be damaged is dropped by the store, so a second
+/// try can fetch it again from a node that has it whole.
+pub async fn write_somehow(
+    fetcher: &Fetcher,
+    store: &BlobStore,
+    dir: &Path,
+    mut files: Vec<OutFile>,
+    from: &[NodeId],
+) -> Outcome {
+    let mut all = Outcome::default();
+    for last in [false, true] {
+        collect::bring(fetcher, &files, from).await;
+        let (dir, store) = (dir.to_owned(), store.clone());
+        let work = move || {
+            let written = write_all(&dir, store, &files);
+            (files, written)
+        };
+        let Ok((back, written)) = tokio::task::spawn_blocking(work).await else { break };
+        all.files += written.files;
+        all.bytes += written.bytes;
+        if last || written.problems.is_empty() {
+            all.problems = written.problems;
+            break;
+        }
+        files = back;
+        files.retain(|f| written.problems.iter().any(|(path, _)| *path == f.path));
+    }
+    all
+}
+
 /// Writes files into a directory. Blocks.
-pub fn write_all(dir: &Path, store: BlobStore, files: &[OutFile]) -> Outcome {
+fn write_all(dir: &Path, store: BlobStore, files: &[OutFile]) -> Outcome {
     let mut out = Outcome::default();
     let mut target = match Target::open(dir, store) {
         Ok(target) => target,

@@ -16,7 +16,7 @@ use super::ndjson::{self, Gone, Lines};
 use super::problem::{Fail, internal};
 use super::submit::check_dir;
 use super::{SharedApp, input};
-use crate::delivery::{collect, write_all};
+use crate::delivery::{collect, write_somehow};
 
 /// Between two lines.
 const PACE: Duration = Duration::from_millis(100);
@@ -71,12 +71,13 @@ async fn write(app: &SharedApp, view: JobView, total: u32, dir: PathBuf, lines: 
             let read = tokio::task::spawn_blocking(move || collect::files(&packs, job, &part));
             let files = read.await.map_err(internal)?.map_err(internal)?;
             let beat = Duration::from_millis(routes::HEARTBEAT_MS);
-            let mut bring = std::pin::pin!(collect::bring(&app.fetcher, &files, &from));
-            while tokio::time::timeout(beat, bring.as_mut()).await.is_err() {
-                lines.now(&FetchLine::Progress(done.clone())).await?;
-            }
-            let (dir, store, list) = (dir.clone(), app.store.clone(), files.clone());
-            let written = tokio::task::spawn_blocking(move || write_all(&dir, store, &list)).await.map_err(internal)?;
+            let mut write = std::pin::pin!(write_somehow(&app.fetcher, &app.store, &dir, files, &from));
+            let written = loop {
+                match tokio::time::timeout(beat, write.as_mut()).await {
+                    Ok(written) => break written,
+                    Err(_) => lines.now(&FetchLine::Progress(done.clone())).await?,
+                }
+            };
             done.files += written.files;
             done.bytes += written.bytes;
             done.failed += written.problems.len() as u64;
