@@ -5,8 +5,8 @@
 //! use filch_client::{Client, JobBuilder};
 //!
 //! let client = Client::discover()?;
-//! // A function of the nodes, called like one.
-//! let call = JobBuilder::handler("hash", ["{}"]).values(["some text"]).submit(&client).await?;
+//! // A program somewhere in the cluster, called like a function.
+//! let call = JobBuilder::command(["uname", "-a"]).submit(&client).await?;
 //! println!("{:?}", call.state().await?);
 //! println!("{}", String::from_utf8_lossy(&call.result().await?));
 //!
