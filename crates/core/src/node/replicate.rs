@@ -138,7 +138,8 @@ impl Node {
 
     pub(super) fn on_closure_lost(&mut self, id: JobId) {
         let me = self.id;
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+        // A helper fetches what it needs when it needs it.
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.role == Role::Replica) else { return };
         job.held = false;
         job.fetching = false;
         job.holders.remove(&me);
