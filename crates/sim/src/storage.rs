@@ -222,7 +222,8 @@ impl World {
 
     /// A scrub, or a read, finds what rotted.
     pub(crate) fn scrub(&mut self, h: usize, job: JobId) {
-        if self.hosts[h].rotten.remove(&job) && !self.closure_durable(h, job) {
+        // It stays on the list until the bytes are back: a node that stands still learns of it later.
+        if self.hosts[h].rotten.contains(&job) && !self.closure_durable(h, job) {
             self.feed(h, Input::ClosureLost(job));
         }
     }
