@@ -45,6 +45,8 @@ use crate::transfer::{Duplex, Fetcher, Lists, Opener, Server};
 const SWEEP: Duration = Duration::from_secs(3600);
 /// After the grace period, killed tasks are handed back within this.
 const HAND_BACK: Duration = Duration::from_secs(5);
+/// Killed tasks are gone and their slots have ended within this.
+const EXECUTOR: Duration = Duration::from_secs(15);
 /// Connections of clients may end by themselves within this.
 const CLIENTS: Duration = Duration::from_millis(500);
 
@@ -335,7 +337,7 @@ impl Parts {
         let Parts { driver, drained, ending, exec, net, disk, pump, server, threads, dir, socket, .. } = self;
         // What still runs is ended, and what comes of it handed back to the stewards.
         let shut = exec.clone();
-        let _ = tokio::task::spawn_blocking(move || shut.shutdown(Duration::from_secs(1))).await;
+        within(EXECUTOR, "the executor", move || shut.shutdown(Duration::from_secs(1))).await;
         if tokio::time::timeout(HAND_BACK, drained.cancelled()).await.is_err() {
             tracing::warn!("not everything could be handed over; it will be after the next start");
         }
@@ -349,10 +351,17 @@ impl Parts {
         }
         driver.inbox().stop();
         disk.stop();
-        let _ = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|t| drop(t.join()))).await;
+        within(HAND_BACK, "a thread", move || threads.into_iter().for_each(|t| drop(t.join()))).await;
         // The lock goes before the socket: whoever sees the socket gone can start the next life.
         drop(dir);
         drop(socket);
+    }
+}
+
+/// Runs what blocks, but does not wait for it for ever: a node that was told to end ends.
+async fn within(limit: Duration, what: &str, work: impl FnOnce() + Send + 'static) {
+    if tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await.is_err() {
+        tracing::warn!("{what} did not end within {limit:?}; it ends with the process");
     }
 }
 
