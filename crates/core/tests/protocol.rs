@@ -384,3 +384,24 @@ fn restored_records_that_are_damaged_are_ignored() {
     assert_eq!(node.counters().rejected, 3);
     assert_eq!(node.job(job).unwrap().counts.succeeded, 0);
 }
+
+#[test]
+fn s5_a_job_that_is_on_disk_is_not_forgotten_when_its_input_rots_before_the_ack() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let mut spec = spec(10);
+    spec.closure_blobs = 1;
+    let (client, nonce) = (ClientId(1), Nonce([9; 16]));
+    let out = a.give(Input::Submit { client, nonce, now_ms: 0, spec: Box::new(spec), copies: Some(2) });
+    let found = out.iter().find_map(|o| match o {
+        Output::Reply(_, Reply::Submitted(j)) => Some(*j),
+        _ => None,
+    });
+    let job = found.expect("submitted");
+    let out = a.give(Input::ClosureHeld(job));
+    a.commit_all(&out);
+    a.give(Input::ClosureLost(job));
+    let out = a.give(Input::ClosureFailed(job, "no provider".into()));
+    assert!(a.node.job(job).is_some(), "it may have results and pins");
+    assert!(!out.iter().any(|o| matches!(o, Output::Reply(_, Reply::Refused(_)))));
+}

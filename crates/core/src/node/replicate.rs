@@ -105,8 +105,9 @@ impl Node {
     pub(super) fn on_closure_failed(&mut self, id: JobId, why: String) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.fetching = false;
-        if job.manifest.owner == self.id && job.submission.is_some() && !job.held {
-            // The submitter itself lacks an input: nothing was promised, nothing is kept.
+        if job.manifest.owner == self.id && job.submission.is_some() && !job.held && !job.recorded {
+            // The submitter itself lacks an input: nothing was promised, nothing is kept. A job that is on disk may have results
+            // and pins already: forgetting it could make a second value final (S5).
             let clients = job.submission.take().map(|s| s.clients).unwrap_or_default();
             let (nonce, want) = (job.manifest.nonce, job.manifest.k);
             self.forget_unaccepted(id, nonce);
