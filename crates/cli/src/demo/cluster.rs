@@ -283,6 +283,7 @@ fn tail(log: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     #[test]
     fn settings_are_what_a_node_reads() {
@@ -293,12 +294,22 @@ mod tests {
         assert_eq!(s.bootstrap, Some(vec![addr]));
     }
 
+    /// A process that has said something: before that, `/proc` may not show its words and environment yet, since `spawn`
+    /// returns in the middle of `execve`.
+    fn started(command: &mut Command) -> Child {
+        let command = command.args(["-c", "echo ready; read -r end"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut word = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+        child
+    }
+
     #[test]
     fn processes_are_found_by_their_mark_or_place_and_end() {
         let tmp = tempfile::tempdir().unwrap();
         let dir = std::fs::canonicalize(tmp.path()).unwrap();
-        let mut by_mark = Command::new("sleep").arg("60").env(MARK, &dir).spawn().unwrap();
-        let mut by_place = Command::new("sleep").arg("61").current_dir(&dir).spawn().unwrap();
+        let mut by_mark = started(Command::new("sh").env(MARK, &dir));
+        let mut by_place = started(Command::new("sh").current_dir(&dir));
         let mut ids: Vec<i32> = marked(&dir).into_iter().map(|(pid, _)| pid).collect();
         ids.sort_unstable();
         let mut want = [by_mark.id() as i32, by_place.id() as i32];
