@@ -11,19 +11,29 @@ use serde_json::Value;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("filch-types", &[]),
     ("filch-core", &["filch-types"]),
-    ("filch-sim", &["filch-types", "filch-core"]),
+    ("filch-sim", &["filch-types", "filch-core", "filch-handlers"]),
     ("filch-ledger", &["filch-types"]),
     ("filch-blobs", &["filch-types"]),
-    ("filch-exec", &["filch-types"]),
+    ("filch-handlers", &["filch-types"]),
+    ("filch-exec", &["filch-types", "filch-handlers"]),
     ("filch-net", &["filch-types", "filch-core"]),
     ("filch-api", &["filch-types"]),
     (
         "filch-node",
-        &["filch-types", "filch-core", "filch-net", "filch-ledger", "filch-blobs", "filch-exec", "filch-api"],
+        &[
+            "filch-types",
+            "filch-core",
+            "filch-handlers",
+            "filch-net",
+            "filch-ledger",
+            "filch-blobs",
+            "filch-exec",
+            "filch-api",
+        ],
     ),
     ("filch-client", &["filch-types", "filch-api"]),
     ("filch", &["filch-types", "filch-api", "filch-client", "filch-node"]),
-    ("filch-bench", &["filch-types", "filch-api", "filch-client"]),
+    ("filch-bench", &["filch-types", "filch-handlers", "filch-api", "filch-client"]),
 ];
 
 /// Crates whose whole dependency tree must be free of these.
@@ -31,6 +41,7 @@ const FREE_OF: &[(&str, &[&str])] = &[
     ("filch-types", PURE),
     ("filch-core", PURE),
     ("filch-sim", PURE),
+    ("filch-handlers", PURE),
     ("filch-ledger", &["libp2p"]),
     ("filch-blobs", &["libp2p"]),
     ("filch-exec", &["libp2p"]),
@@ -40,7 +51,7 @@ const FREE_OF: &[(&str, &[&str])] = &[
 const PURE: &[&str] = &["libp2p", "tokio", "getrandom", "rand", "mio", "async-std", "futures-timer"];
 
 /// Crates whose sources must not name clocks, files, threads, sockets, ambient randomness or unordered collections.
-const PURE_SOURCES: &[&str] = &["types", "core", "sim"];
+const PURE_SOURCES: &[&str] = &["types", "core", "sim", "handlers"];
 const BANNED_WORDS: &[&str] = &[
     "Instant",
     "SystemTime",

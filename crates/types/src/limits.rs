@@ -60,3 +60,7 @@ pub const MAX_BEAT_JOBS: usize = 128;
 pub const MAX_NAME: usize = 200;
 /// Addresses that a peer may tell of itself.
 pub const MAX_ADDRS: usize = 16;
+/// Components of a divisible task's tally.
+pub const MAX_TALLY: usize = 16;
+/// Bytes of a bag: the remaining state of a divisible task.
+pub const MAX_BAG: usize = 1024 * 1024;

@@ -74,6 +74,36 @@ pub enum Program {
     },
 }
 
+/// How one component of the tallies of a divided task becomes one number. Each is associative and commutative, and splitting
+/// counts nothing twice, so the order in which parts end never shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Reduce {
+    /// Their sum, at most `u64::MAX`.
+    Sum,
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
+}
+
+impl Reduce {
+    /// Of no tallies at all.
+    pub const fn identity(self) -> u64 {
+        match self {
+            Reduce::Sum | Reduce::Max => 0,
+            Reduce::Min => u64::MAX,
+        }
+    }
+    /// Of two.
+    pub fn join(self, a: u64, b: u64) -> u64 {
+        match self {
+            Reduce::Sum => a.saturating_add(b),
+            Reduce::Max => a.max(b),
+            Reduce::Min => a.min(b),
+        }
+    }
+}
+
 /// How a group waits for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EdgeKind {
