@@ -112,8 +112,9 @@ pub struct JobBeatAck {
     pub epoch: u32,
     /// Gifts up to here are known.
     pub given_upto: u64,
-    /// Of what was listed: done, cancelled or leased to somebody else. Unstarted ones are to be dropped.
-    pub revoked: Vec<Range>,
+    /// Of what was listed, as it was listed: done, cancelled or leased to somebody else. Unstarted ones are to be dropped,
+    /// unless they left and came back meanwhile.
+    pub revoked: Vec<LeaseRun>,
     /// State of the job.
     pub state: JobState,
 }
@@ -246,6 +247,8 @@ pub enum Request {
         job: JobId,
         /// Tasks wanted.
         want: u32,
+        /// Slots of the sender without work: only for these may a victim give its last task away.
+        idle: u16,
     },
     /// Please keep this job.
     Replicate(SignedManifest),

@@ -1,10 +1,11 @@
 //! Heartbeats: leases are renewed by saying what is held (P8), ledger digests ride along (P10), silence is noticed.
 
 use filch_types::limits;
-use filch_types::ranges::Range;
+use filch_types::ranges::{Range, RangeMap};
 use filch_types::wire::{Beat, JobBeat, JobBeatAck, JobDigest, JobState, Request, Response};
 use filch_types::{JobId, NodeId, Timestamp};
 
+use super::job::Tag;
 use super::{Asked, Node, Timer};
 use crate::Mutant;
 use crate::io::Token;
@@ -209,9 +210,15 @@ impl Node {
         while job.work.given.front().is_some_and(|g| g.seq <= ack.given_upto) {
             job.work.given.pop_front();
         }
-        for r in &ack.revoked {
-            self.queued -= remove_counted(&mut job.work.queue, *r);
-            job.work.unacked.remove(*r);
+        for run in &ack.revoked {
+            let tag = Tag { attempt: run.attempt, hops: run.hops };
+            // What was given away and stolen back since the heartbeat is not what the steward spoke of.
+            for r in same_tag(&job.work.queue, run.range(), tag) {
+                self.queued -= remove_counted(&mut job.work.queue, r);
+            }
+            for r in same_tag(&job.work.unacked, run.range(), tag) {
+                job.work.unacked.remove(r);
+            }
         }
         if from != me {
             self.learn_steward(ack.job, from, ack.epoch);
@@ -271,8 +278,13 @@ impl Node {
     }
 }
 
+/// The parts of `r` that have exactly this tag.
+fn same_tag(map: &RangeMap<Tag>, r: Range, tag: Tag) -> Vec<Range> {
+    map.overlapping(r).filter(|(_, t)| **t == tag).map(|(part, _)| part).collect()
+}
+
 /// Removes `r` and says how many indices had a value.
-pub(super) fn remove_counted<V: Clone + PartialEq>(map: &mut filch_types::RangeMap<V>, r: Range) -> u64 {
+pub(super) fn remove_counted<V: Clone + PartialEq>(map: &mut RangeMap<V>, r: Range) -> u64 {
     let before = map.len();
     map.remove(r);
     before - map.len()

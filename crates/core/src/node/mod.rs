@@ -455,7 +455,7 @@ impl Node {
             Request::Hello(h) => self.on_hello_request(from, token, h),
             Request::Beat(b) => self.on_beat(from, token, b),
             Request::Claim { job, want, need_manifest } => self.on_claim(from, token, job, want, need_manifest),
-            Request::Steal { job, want } => self.on_steal(from, token, job, want),
+            Request::Steal { job, want, idle } => self.on_steal(from, token, job, want, idle),
             Request::Replicate(m) => self.on_replicate(from, token, m),
             Request::Manifest(job) => {
                 let found = self.jobs.get(&job).map(|j| (*j.signed).clone());

@@ -190,7 +190,8 @@ impl Node {
         if let Some((victim, _)) = job.work.victims.pop_front() {
             job.work.asking = true;
             self.counters.steal_requests += 1;
-            return self.ask(victim, Request::Steal { job: id, want }, Asked::Steal(id));
+            let idle = self.idle_slots();
+            return self.ask(victim, Request::Steal { job: id, want, idle }, Asked::Steal(id));
         }
         let steward = job.steward_id;
         if steward == me {
@@ -321,7 +322,7 @@ impl Node {
     }
 
     /// A thief asks. The victim yields up to half of what it has not started, from the end (never crumbs).
-    pub(super) fn on_steal(&mut self, from: NodeId, token: Token, id: JobId, want: u32) {
+    pub(super) fn on_steal(&mut self, from: NodeId, token: Token, id: JobId, want: u32, idle: u16) {
         let (both_keep, neither) = (self.planted(Mutant::StealBothKeep), self.planted(Mutant::StealNeitherKeeps));
         let rtt = self.peers.get(&from).map_or(Span::millis(1), |p| p.rtt);
         let slots = self.slots.len().max(1) as u64;
@@ -332,7 +333,9 @@ impl Node {
         let crumbs = work_us < 2 * rtt.0.max(200);
         let mut runs = Vec::new();
         if !crumbs && now < w.lease_until && job.state == JobState::Active && w.given.len() < 1024 {
-            let mut left = w.queue.len().div_ceil(2).min(u64::from(want.max(1))) as u32;
+            // Half, so that both end up with the same; two busy nodes would pass the odd one back and forth.
+            let half = (w.queue.len() / 2).max(w.queue.len().min(u64::from(idle)));
+            let mut left = half.min(u64::from(want.max(1))) as u32;
             while left > 0 && runs.len() < limits::MAX_GRANT_RUNS {
                 let Some((r, tag)) = w.queue.take_back(left) else { break };
                 if tag.hops & !CAREFUL >= limits::MAX_HOPS {

@@ -292,7 +292,7 @@ impl Node {
         let (me, now, lease_time) = (self.id, self.now, self.cfg.timing.lease);
         let nobody =
             |steward, epoch, state, revoked| JobBeatAck { job: jb.job, steward, epoch, given_upto: 0, revoked, state };
-        let all = || jb.held.iter().map(LeaseRun::range).collect::<Vec<_>>();
+        let all = || jb.held.clone();
         if self.tombstones.contains_key(&jb.job) {
             return nobody(me, jb.epoch, JobState::Deleted, all());
         }
@@ -325,7 +325,9 @@ impl Node {
             if g.seq > lease.given_seen {
                 lease.given_seen = g.seq;
                 for (r, holder) in s.parts_of(g.run.range()) {
-                    if holder.is_some_and(|(n, _)| n == w) && g.to != w {
+                    // A thief that gave its loot on may have been heard first.
+                    let fresh = |old: Tag| old.attempt != g.run.attempt || old.hops < g.run.hops;
+                    if holder.is_some_and(|(n, old)| n == w && fresh(old)) && g.to != w {
                         s.leased.insert(r, (g.to, Tag { attempt: g.run.attempt, hops: g.run.hops }));
                         let thief = s.workers.entry(g.to).or_default();
                         thief.incoming.push((r, now + lease_time));
@@ -346,21 +348,23 @@ impl Node {
             let tag = Tag { attempt: run.attempt, hops: run.hops };
             for (r, holder) in s.parts_of(run.range()) {
                 match holder {
+                    // Said before it gave the tasks away and got them back.
+                    Some((n, old)) if n == w && old.attempt == tag.attempt && old.hops > tag.hops => {}
                     Some((n, _)) if n == w => s.leased.insert(r, (w, tag)),
                     // A thief that lists its loot before its victim reported it.
                     Some((_, old)) if old.attempt == tag.attempt && tag.hops > old.hops => s.leased.insert(r, (w, tag)),
-                    Some(_) => revoked.push(r),
+                    Some(_) => revoked.push(lease_run(r, tag)),
                     None => {
                         let mut back: RangeSet = s.pool.overlapping(r).collect();
                         for failed in fold.failed_at(r, tag.attempt) {
                             back.remove(failed);
-                            revoked.push(failed);
+                            revoked.push(lease_run(failed, tag));
                         }
                         for free in back.iter() {
                             s.pool.remove(free);
                             s.leased.insert(free, (w, tag));
                         }
-                        revoked.extend(fold.done().overlapping(r));
+                        revoked.extend(fold.done().overlapping(r).map(|done| lease_run(done, tag)));
                     }
                 }
             }
