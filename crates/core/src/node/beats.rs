@@ -71,7 +71,10 @@ impl Node {
             }
             if job.role == Role::Replica && job.replicas.contains(&p) {
                 shared |= job.state == JobState::Active;
-                if !job.settled.contains(&p) && beat.digests.len() < limits::MAX_BEAT_JOBS {
+                if !job.settled.contains(&p)
+                    && !job.strangers.contains(&p)
+                    && beat.digests.len() < limits::MAX_BEAT_JOBS
+                {
                     beat.digests.extend(self.digest_of(id));
                 }
             }
@@ -92,7 +95,8 @@ impl Node {
             let since = *peer.unanswered_since.get_or_insert(self.now);
             self.timers.ensure(Timer::Silence(p), since + t.dead_after);
         }
-        self.ask(p, Request::Beat(beat), Asked::Beat);
+        let compared = beat.digests.iter().map(|d| d.job).collect();
+        self.ask(p, Request::Beat(beat), Asked::Beat(compared));
     }
 
     /// A node that is its own steward renews its own leases by the same rules.
@@ -137,6 +141,7 @@ impl Node {
         &mut self,
         p: NodeId,
         sent: Timestamp,
+        compared: Vec<JobId>,
         jobs: Vec<JobBeatAck>,
         digests: Vec<JobDigest>,
     ) {
@@ -148,6 +153,11 @@ impl Node {
         }
         for ack in jobs {
             self.apply_beat_ack(p, sent, ack);
+        }
+        for id in compared.into_iter().filter(|id| !digests.iter().any(|d| d.job == *id)) {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.strangers.insert(p);
+            }
         }
         for d in digests {
             self.compare_digest(p, d);
@@ -171,6 +181,7 @@ impl Node {
         if job.role != Role::Replica {
             return;
         }
+        job.strangers.remove(&from);
         match store {
             Some(store) if d.held => {
                 job.holders.insert(from, store);

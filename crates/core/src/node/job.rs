@@ -143,6 +143,8 @@ pub(crate) struct Job {
     /// Manifest and closure are durably here.
     pub held: bool,
     pub fetching: bool,
+    /// How often in a row the closure could not be had.
+    pub starved: u32,
     /// Who else holds it, in which store (P3).
     pub holders: BTreeMap<NodeId, StoreId>,
     /// Whom `Held` must be told once it is true.
@@ -176,6 +178,8 @@ pub(crate) struct Job {
     pub in_flight: BTreeSet<FactId>,
     /// Replicas known to hold exactly the same facts.
     pub settled: BTreeSet<NodeId>,
+    /// Members of R that answered a digest with none: they do not keep the job, nothing is to be compared with them.
+    pub strangers: BTreeSet<NodeId>,
     pub submission: Option<Submission>,
     /// The last summary heard, for views of nodes that are not the steward.
     pub heard: Option<Summary>,
@@ -212,6 +216,7 @@ impl Job {
             recorded: false,
             held: false,
             fetching: false,
+            starved: 0,
             holders: BTreeMap::new(),
             tell_held: BTreeSet::new(),
             state: JobState::Active,
@@ -231,6 +236,7 @@ impl Job {
             early: Vec::new(),
             in_flight: BTreeSet::new(),
             settled: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             submission: None,
             heard: None,
             over: false,

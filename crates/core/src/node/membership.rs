@@ -180,10 +180,12 @@ impl Node {
                 && job.replicas.contains(&p)
             {
                 job.settled.remove(&p);
+                job.strangers.remove(&p);
                 if !job.outbox.is_empty() {
                     self.timers.sooner(Timer::Resend(id), self.now);
                 }
                 self.nudge_submission(id);
+                self.look_again(id);
                 self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.beat);
             }
             self.choose_steward(id);

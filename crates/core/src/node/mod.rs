@@ -41,14 +41,20 @@ use timers::{Timer, Timers};
 #[derive(Clone, Debug)]
 enum Asked {
     Hello,
-    Beat,
+    /// A heartbeat, with the jobs whose digests were in it.
+    Beat(Vec<JobId>),
     Claim(JobId),
     Steal(JobId),
     Replicate(JobId),
     Manifest(JobId),
     Digest(JobId),
     GetFacts(JobId),
-    Revoke { job: JobId, client: Option<ClientId>, delete: bool, left: Vec<NodeId> },
+    Revoke {
+        job: JobId,
+        client: Option<ClientId>,
+        delete: bool,
+        left: Vec<NodeId>,
+    },
 }
 
 struct Pending {
@@ -480,7 +486,9 @@ impl Node {
         self.measured(p.peer, self.now.since(p.sent));
         match (p.asked, r) {
             (Asked::Hello, Response::Hello(h)) => self.on_hello(p.peer, h),
-            (Asked::Beat, Response::Beat { jobs, digests }) => self.on_beat_answer(p.peer, p.sent, jobs, digests),
+            (Asked::Beat(compared), Response::Beat { jobs, digests }) => {
+                self.on_beat_answer(p.peer, p.sent, compared, jobs, digests);
+            }
             (Asked::Claim(job), r) => self.on_claim_answer(p.peer, p.sent, job, r),
             (Asked::Steal(job), r) => self.on_steal_answer(p.peer, p.sent, job, r),
             (Asked::Replicate(job), Response::Refused(why)) => self.replicate_refused(p.peer, job, why),
@@ -507,7 +515,7 @@ impl Node {
         match p.asked {
             Asked::Hello if self.peers.get(&p.peer).is_some_and(|x| x.connected) => self.say_hello(p.peer),
             Asked::Hello => {}
-            Asked::Beat => self.beat_failed(p.peer),
+            Asked::Beat(_) => self.beat_failed(p.peer),
             Asked::Claim(job) | Asked::Steal(job) => self.ask_failed(p.peer, job),
             Asked::Revoke { job, client, delete, left } => self.revoke_next(job, client, delete, left),
             Asked::Replicate(_) | Asked::Manifest(_) | Asked::Digest(_) | Asked::GetFacts(_) => {}

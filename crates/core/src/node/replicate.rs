@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use filch_types::fact::FactBody;
+use filch_types::time::Span;
 use filch_types::wire::{JobState, Message, Refusal, Request, Response};
 use filch_types::{JobId, NodeId, SignedManifest, StoreId, limits};
 
@@ -14,6 +15,8 @@ use crate::{ClientError, Mutant, Reply};
 
 /// Peers asked for a closure that nobody known has.
 const MAX_GUESSES: usize = 16;
+/// Doublings of the pause between looks for a closure that nobody has.
+const MAX_STARVED: u32 = 5;
 
 impl Node {
     /// Takes up a job that the ledger had at start.
@@ -105,6 +108,7 @@ impl Node {
     pub(super) fn on_closure_failed(&mut self, id: JobId, why: String) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.fetching = false;
+        job.starved = job.starved.saturating_add(1);
         if job.manifest.owner == self.id && job.submission.is_some() && !job.held && !job.recorded {
             // The submitter itself lacks an input: nothing was promised, nothing is kept. A job that is on disk may have results
             // and pins already: forgetting it could make a second value final (S5).
@@ -117,7 +121,22 @@ impl Node {
             }
             return;
         }
-        self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        let again = self.closure_pause(id);
+        self.timers.ensure(Timer::Resend(id), self.now + again);
+    }
+
+    /// Pause before a closure is looked for again: twice as long each time that nobody had it, until a replica comes back.
+    fn closure_pause(&self, id: JobId) -> Span {
+        let starved = self.jobs.get(&id).map_or(0, |j| j.starved);
+        Span(self.cfg.timing.resend.0 << starved.saturating_sub(1).min(MAX_STARVED))
+    }
+
+    /// A replica is there (again): it may have what this node looks for.
+    pub(super) fn look_again(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if !job.held && std::mem::take(&mut job.starved) > 0 {
+            self.timers.sooner(Timer::Resend(id), self.now);
+        }
     }
 
     fn forget_unaccepted(&mut self, id: JobId, nonce: filch_types::Nonce) {
@@ -251,6 +270,7 @@ impl Node {
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let first = job.holders.insert(from, store).is_none();
+        job.strangers.remove(&from);
         // A pack may have overtaken the call to keep the job: whoever keeps it only now dropped it.
         for out in job.outbox.values_mut().filter(|o| first && !o.acked.contains_key(&from)) {
             out.last_sent = None;
@@ -284,7 +304,8 @@ impl Node {
             } else if !job.fetching {
                 self.hold(id);
             }
-            self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+            let again = self.closure_pause(id);
+            self.timers.ensure(Timer::Resend(id), self.now + again);
             return;
         }
         // The owner spreads a new job; later any steward fills gaps, and without one the first live holder does.
