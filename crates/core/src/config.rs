@@ -2,6 +2,7 @@
 
 use filch_types::time::Span;
 use filch_types::{MachineId, StoreId};
+use serde::{Deserialize, Serialize};
 
 /// What a node is and how patient it is. Times are safe defaults for a LAN; change them for the whole cluster at once.
 #[derive(Clone, Debug)]
@@ -27,7 +28,8 @@ pub struct Config {
 }
 
 /// Periods and time limits of the protocol.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Timing {
     /// Between heartbeats to peers that share an active job (P8).
     pub beat: Span,
@@ -96,7 +98,7 @@ impl Default for Timing {
 }
 
 /// Planted bugs: each breaks one rule, so that the simulator's checkers can be shown to bite.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Mutant {
     AckBeforeFsync,

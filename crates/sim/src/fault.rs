@@ -1,7 +1,10 @@
 //! Faults: what can be done to a cluster, each with its own parameters, so that a run can be repeated without one of them.
 
+use serde::{Deserialize, Serialize};
+
 /// What a disk looks like when its node comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum DiskAfter {
     /// As the crash left it.
     Kept,
@@ -12,7 +15,8 @@ pub enum DiskAfter {
 }
 
 /// One fault. Nodes are numbered from 0; times are microseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
     /// `kill -9`, or the power goes: then nobody hears of it until time limits pass.
     Crash {
@@ -192,7 +196,8 @@ impl Fault {
 }
 
 /// A fault and its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Planned {
     /// Microseconds from the start.
     pub at: u64,

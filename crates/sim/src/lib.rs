@@ -3,6 +3,7 @@
 //!
 //! Nothing here reads a clock, a file or the environment: a seed and its options determine a run.
 
+pub mod check;
 pub mod churn;
 pub mod clients;
 pub mod clock;
@@ -21,6 +22,7 @@ pub mod oracle;
 mod profile;
 mod queue;
 pub mod rng;
+pub mod schedule;
 pub mod shelf;
 pub mod sim;
 mod storage;
@@ -31,5 +33,6 @@ pub mod world;
 pub use fault::{DiskAfter, Fault, Planned};
 pub use options::{JobPlan, Options, Profile};
 pub use oracle::Violation;
+pub use schedule::Schedule;
 pub use sim::{Builder, Failure, Sim, Submitted, Summary};
 pub use world::World;

@@ -2,11 +2,13 @@
 
 use filch_core::{Mutant, Timing};
 use filch_types::manifest::EdgeKind;
+use serde::{Deserialize, Serialize};
 
 use crate::fault::Planned;
 
 /// A family of runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Profile {
     /// Nothing goes wrong: exact counts are checked.
     FaultFree,
@@ -40,7 +42,8 @@ impl Profile {
 }
 
 /// One node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct NodeOptions {
     /// Tasks at once.
     pub slots: u16,
@@ -57,7 +60,8 @@ pub struct NodeOptions {
 }
 
 /// Links.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LinkOptions {
     /// Shortest one-way latency of a pair.
     pub near_us: u64,
@@ -86,7 +90,8 @@ pub struct LinkOptions {
 }
 
 /// Disks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct DiskOptions {
     /// Shortest commit.
     pub commit_us: u64,
@@ -100,8 +105,43 @@ pub struct DiskOptions {
     pub image_us: u64,
 }
 
+impl Default for NodeOptions {
+    /// One slot, on a machine of its own if it is node 0.
+    fn default() -> Self {
+        Self { slots: 1, machine: 0, able: true, start_us: 0, clock_ppm: 0, clock_us: 1_000_000 }
+    }
+}
+
+impl Default for LinkOptions {
+    /// A quiet LAN.
+    fn default() -> Self {
+        Self {
+            near_us: 100,
+            far_us: 400,
+            jitter_us: 30,
+            spike_ppm: 0,
+            spike_us: 0,
+            loss_ppm: 0,
+            dup_ppm: 0,
+            blob_bytes_per_s: 100_000_000,
+            unreachable_ppm: 0,
+            gossip_loss_ppm: 0,
+            gossip_us: 1_000,
+            dial_us: 10_000,
+        }
+    }
+}
+
+impl Default for DiskOptions {
+    /// An SSD that never lies.
+    fn default() -> Self {
+        Self { commit_us: 2_000, jitter_us: 500, group: 1_000, independent: false, image_us: 0 }
+    }
+}
+
 /// How long a task takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Duration {
     /// Always so long.
     Fixed(u64),
@@ -112,7 +152,8 @@ pub enum Duration {
 }
 
 /// What a task leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Leaves {
     /// Nothing.
     Nothing,
@@ -123,7 +164,8 @@ pub enum Leaves {
 }
 
 /// What executing the tasks of a job is like.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Work {
     /// Time of one task.
     pub takes: Duration,
@@ -159,7 +201,8 @@ impl Default for Work {
 }
 
 /// A group of tasks of a planned job.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct GroupPlan {
     /// Tasks.
     pub tasks: u32,
@@ -174,7 +217,8 @@ pub struct GroupPlan {
 }
 
 /// What a client does later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// Cancels the job.
     Cancel,
@@ -185,7 +229,8 @@ pub enum Action {
 }
 
 /// A job that a client submits.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct JobPlan {
     /// When.
     pub at: u64,
@@ -207,13 +252,9 @@ impl JobPlan {
     /// A plain array of tasks that take `task_us` each, submitted at node 0 at the start.
     pub fn array(tasks: u32, task_us: u64) -> Self {
         Self {
-            at: 0,
-            node: 0,
-            copies: None,
-            attended: false,
             groups: vec![GroupPlan { tasks, ..GroupPlan::default() }],
             work: Work { takes: Duration::Fixed(task_us), ..Work::default() },
-            then: Vec::new(),
+            ..Self::default()
         }
     }
     /// Tasks in all.
@@ -223,7 +264,8 @@ impl JobPlan {
 }
 
 /// A run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Options {
     /// All randomness.
     pub seed: u64,
@@ -240,7 +282,7 @@ pub struct Options {
     /// r.
     pub result_copies: u8,
     /// Time limits of the protocol.
-    pub timing: TimingOptions,
+    pub timing: Timing,
     /// A planted bug.
     pub mutant: Option<Mutant>,
     /// The load.
@@ -257,50 +299,29 @@ pub struct Options {
     pub in_order: bool,
 }
 
-/// `Timing` that can be compared; it is printed in full.
-#[derive(Clone, Debug)]
-pub struct TimingOptions(pub Timing);
-
-impl PartialEq for TimingOptions {
-    fn eq(&self, other: &Self) -> bool {
-        format!("{:?}", self.0) == format!("{:?}", other.0)
-    }
-}
-impl Eq for TimingOptions {}
-
 impl Options {
     /// A quiet LAN: `nodes` nodes of `slots` slots, no jobs, no faults.
     pub fn calm(seed: u64, nodes: usize, slots: u16) -> Self {
-        let node = |n: usize| NodeOptions {
-            slots,
-            machine: n as u32,
-            able: true,
-            start_us: 0,
-            clock_ppm: 0,
-            clock_us: 1_000_000,
-        };
         Self {
             seed,
+            nodes: (0..nodes).map(|n| NodeOptions { slots, machine: n as u32, ..NodeOptions::default() }).collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Options {
+    /// A quiet LAN without nodes, jobs or faults.
+    fn default() -> Self {
+        Self {
+            seed: 0,
             profile: Profile::FaultFree,
-            nodes: (0..nodes).map(node).collect(),
-            link: LinkOptions {
-                near_us: 100,
-                far_us: 400,
-                jitter_us: 30,
-                spike_ppm: 0,
-                spike_us: 0,
-                loss_ppm: 0,
-                dup_ppm: 0,
-                blob_bytes_per_s: 100_000_000,
-                unreachable_ppm: 0,
-                gossip_loss_ppm: 0,
-                gossip_us: 1_000,
-                dial_us: 10_000,
-            },
-            disk: DiskOptions { commit_us: 2_000, jitter_us: 500, group: 1_000, independent: false, image_us: 0 },
+            nodes: Vec::new(),
+            link: LinkOptions::default(),
+            disk: DiskOptions::default(),
             bounce_ppm: 0,
             result_copies: 2,
-            timing: TimingOptions(Timing::default()),
+            timing: Timing::default(),
             mutant: None,
             jobs: Vec::new(),
             faults: Vec::new(),

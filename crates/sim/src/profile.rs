@@ -6,8 +6,7 @@ use filch_types::time::Span;
 
 use crate::fault::{CLASSES, Class, DiskAfter, Fault, Planned};
 use crate::options::{
-    Action, DiskOptions, Duration, GroupPlan, JobPlan, Leaves, LinkOptions, NodeOptions, Options, Profile,
-    TimingOptions, Work,
+    Action, DiskOptions, Duration, GroupPlan, JobPlan, Leaves, LinkOptions, NodeOptions, Options, Profile, Work,
 };
 use crate::rng::Dice;
 
@@ -61,7 +60,7 @@ impl Draw {
         o.disk = self.disk();
         o.in_order = self.dice.one_in(3);
         o.result_copies = self.dice.between(1, 3) as u8;
-        o.timing = TimingOptions(self.timing());
+        o.timing = self.timing();
         o.faults_until = self.end;
         let slots: u64 = o.nodes.iter().filter(|n| n.able).map(|n| u64::from(n.slots)).sum();
         let jobs = self.dice.between(1, 4);

@@ -404,7 +404,7 @@ impl World {
                 vec![]
             },
             result_copies: self.options.result_copies,
-            timing: self.options.timing.0.clone(),
+            timing: self.options.timing.clone(),
             mutant: self.options.mutant,
         };
         let seed = BlobId::of(format!("life {} {h} {}", self.options.seed, host.life).as_bytes()).0;

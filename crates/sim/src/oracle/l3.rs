@@ -17,7 +17,7 @@ impl Oracle for L3 {
     }
 
     fn waits(&self, world: &World) -> Option<String> {
-        if world.options.timing.0.repair.0 > PATIENT_US {
+        if world.options.timing.repair.0 > PATIENT_US {
             return None;
         }
         for job in live_jobs(world) {

@@ -36,7 +36,7 @@ impl Oracle for L4 {
             let since = *self.since.entry(*id).or_insert(world.now);
             let limit = match call.purpose {
                 // Clocks may run slow.
-                Purpose::Submit(_) => world.options.timing.0.submit.0 * 11 / 10 + SLACK_US,
+                Purpose::Submit(_) => world.options.timing.submit.0 * 11 / 10 + SLACK_US,
                 Purpose::Act(..) => REVOKE_US,
             };
             if world.hosts[call.host].life == call.life && world.now - since > limit {

@@ -34,7 +34,7 @@ impl Oracle for L7 {
         let Some((since, before)) = self.before else { return Ok(()) };
         let up = world.hosts.iter().filter(|h| h.is_up() && !h.frozen).count() as u64;
         let pairs = up * up.saturating_sub(1) / 2;
-        let periods = (world.now - since) / world.options.timing.0.idle_beat.0 + 2;
+        let periods = (world.now - since) / world.options.timing.idle_beat.0 + 2;
         let said = world.stats.messages + world.stats.requests - before.messages - before.requests;
         let observers = views(world).filter(|j| j.role == Role::Observer).count() as u64;
         // An observer asks now and then whether its job is still there.
