@@ -112,6 +112,9 @@ fn group_text(g: &Group) -> GroupSpec {
         program: match &g.program {
             Program::Command { argv } => ProgramSpec::Command(texts(argv)),
             Program::Handler { name, args } => ProgramSpec::Handler { name: name.clone(), args: texts(args) },
+            Program::Divisible { name, args, .. } => {
+                ProgramSpec::Handler { name: format!("divisible:{name}"), args: texts(args) }
+            }
         },
         env: g.env.clone(),
         inputs: g

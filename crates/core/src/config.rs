@@ -61,6 +61,14 @@ pub struct Timing {
     pub quiet_min: Span,
     /// See `quiet_min`.
     pub quiet_max: Span,
+    /// A running bag ends itself at the latest so long after it first gave away a part: what a death undoes stays small.
+    pub bag_gift: Span,
+    /// The same after its start.
+    pub bag_run: Span,
+    /// Results of bags are sent at the latest so long after the first of them.
+    pub bag_flush: Span,
+    /// Peers that an idle node asks for a bag before it waits to be given one.
+    pub lifelines: u8,
     /// Between summaries of an active job.
     pub announce: Span,
     /// Work that one launch should be.
@@ -89,6 +97,10 @@ impl Default for Timing {
             ahead: Span::secs(2),
             quiet_min: Span::millis(20),
             quiet_max: Span::secs(2),
+            bag_gift: Span::millis(50),
+            bag_run: Span::secs(2),
+            bag_flush: Span::millis(2),
+            lifelines: 3,
             announce: Span::secs(2),
             batch: Span::millis(4),
             lonely_pin: Span::secs(8),

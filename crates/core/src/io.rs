@@ -6,8 +6,9 @@ use filch_types::fact::PinRun;
 use filch_types::manifest::{ManifestError, SignedManifest};
 use filch_types::ranges::Range;
 use filch_types::record::Record;
+use filch_types::time::Span;
 use filch_types::wire::{Message, Refusal, Request, Response, Summary};
-use filch_types::{BlobId, FactId, JobId, JobSpec, Manifest, NodeId, Nonce, ResultRun, StoreId};
+use filch_types::{BagId, BlobId, Cause, Content, FactId, JobId, JobSpec, Manifest, NodeId, Nonce, ResultRun, StoreId};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -32,6 +33,10 @@ number!(
 number!(
     /// A batch of tasks in execution. Chosen by the core.
     LaunchId
+);
+number!(
+    /// A call to split a running bag. Chosen by the core, answered exactly once with `Input::Split`.
+    AskId
 );
 number!(
     /// A set of blobs to be fetched. Chosen by the core.
@@ -83,6 +88,36 @@ pub enum Input {
         launch: LaunchId,
         /// Results, consecutive from where the last ones ended.
         runs: Vec<ResultRun>,
+    },
+    /// The answer to `Output::Split`. With a bag only before the launch's end is reported; the bag's bytes are in the store if it
+    /// is `Content::Blob`, not necessarily synced.
+    Split {
+        /// The launch.
+        launch: LaunchId,
+        /// The call.
+        ask: AskId,
+        /// What was split off; `None` if there was too little, or the launch does not run.
+        bag: Option<Content>,
+    },
+    /// A divisible launch ended: everything was processed or given away, or it was told to stop there.
+    Bag {
+        /// The launch.
+        launch: LaunchId,
+        /// What was counted in it.
+        tally: Vec<u64>,
+        /// What is left after `Output::Checkpoint`; in the store if it is `Content::Blob`.
+        rest: Option<Content>,
+        /// Microseconds that it took.
+        wall_us: u64,
+    },
+    /// A divisible launch failed, by its own fault.
+    BagFailed {
+        /// The launch.
+        launch: LaunchId,
+        /// Why.
+        cause: Cause,
+        /// For people.
+        text: String,
     },
     /// Tasks of a launch that were not executed or whose execution does not count: node's fault, not theirs.
     Bounced {
@@ -178,6 +213,17 @@ pub enum Output {
     /// Exec: end this launch: TERM, grace, KILL; tasks of it that have not started must not start. What was ended comes back
     /// as `Bounced`.
     Stop(LaunchId),
+    /// Exec: split something off this divisible launch; answered with `Input::Split`.
+    Split {
+        /// The launch.
+        launch: LaunchId,
+        /// The call.
+        ask: AskId,
+        /// What is split off must be worth so much time in this slot: never crumbs.
+        least: Span,
+    },
+    /// Exec: end this divisible launch where it is; answered with `Input::Bag` (or ignored, if it has just ended).
+    Checkpoint(LaunchId),
 
     /// Client: the answer to a call.
     Reply(ClientId, Reply),
@@ -204,6 +250,17 @@ pub struct Launch {
     pub slot: u16,
     /// Who may have the inputs, best first; the own store comes before.
     pub from: Providers,
+    /// What to do of a divisible task: `tasks` is the one index that it is a part of.
+    pub bag: Option<Part>,
+}
+
+/// A part of a divisible task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub id: BagId,
+    /// Its bytes: fetched like an input if they are a blob.
+    pub bag: Content,
 }
 
 /// Answers to clients.

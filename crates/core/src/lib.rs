@@ -9,6 +9,7 @@ pub mod view;
 
 pub use config::{Config, Mutant, Timing};
 pub use io::{
-    ClientError, ClientId, Deadline, Event, FetchId, Input, Launch, LaunchId, Output, Reply, ReqId, Ticket, Token,
+    AskId, ClientError, ClientId, Deadline, Event, FetchId, Input, Launch, LaunchId, Output, Part, Reply, ReqId,
+    Ticket, Token,
 };
 pub use node::Node;

@@ -112,7 +112,7 @@ fn pack(job: JobId, by: NodeId, lo: u32, count: u32, attempt: u32) -> SignedFact
 }
 
 fn beat(job: JobId, seen_grant: u64, held: Vec<LeaseRun>) -> Request {
-    let jobs = vec![JobBeat { job, epoch: 0, seen_grant, held, running: vec![], given: vec![] }];
+    let jobs = vec![JobBeat { job, epoch: 0, seen_grant, held, running: vec![], given: vec![], bags: vec![] }];
     Request::Beat(Beat { jobs, ..Beat::default() })
 }
 
@@ -257,6 +257,7 @@ fn p14_only_executing_tasks_are_charged_and_only_so_often() {
         held: runs.clone(),
         running: vec![filch_types::ranges::Range::new(runs[0].lo, runs[0].lo + 2)],
         given: vec![],
+        bags: vec![],
     }];
     a.ask(2, Request::Beat(Beat { jobs, ..Beat::default() }));
     a.give(Input::PeerDown(id(2)));

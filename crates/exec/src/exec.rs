@@ -373,6 +373,7 @@ fn name_of(program: &Program) -> String {
     match program {
         Program::Command { .. } => "commands".to_owned(),
         Program::Handler { name, .. } => format!("the handler `{name}`"),
+        Program::Divisible { name, .. } => format!("the divisible handler `{name}`"),
     }
 }
 
@@ -383,7 +384,9 @@ pub(crate) fn unusable(program: &Program, e: &Unusable) -> Outcome {
             failed(Cause::OutputMissing(clip(path).to_owned()), &format!("filch: {e}\n"))
         }
         (Program::Command { .. }, _) => failed(Cause::Exit(126), &format!("filch: {e}\n")),
-        (Program::Handler { .. }, _) => failed(Cause::Handler(clip(&e.to_string()).to_owned()), ""),
+        (Program::Handler { .. } | Program::Divisible { .. }, _) => {
+            failed(Cause::Handler(clip(&e.to_string()).to_owned()), "")
+        }
     }
 }
 

@@ -70,7 +70,7 @@ async fn a_thousand_requests_at_once_are_all_answered() {
         for _ in 0..1000 {
             let (_, token, request) = b.request().await;
             let Request::Claim { want, .. } = request else { panic!("{request:?}") };
-            let grant = Response::Grant { epoch: want, grant: 0, runs: Vec::new(), manifest: None };
+            let grant = Response::Grant { epoch: want, grant: 0, runs: Vec::new(), bags: Vec::new(), manifest: None };
             b.command(Command::Respond(token, grant));
         }
         b

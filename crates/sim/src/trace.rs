@@ -108,6 +108,7 @@ pub(crate) fn kind(o: &Output) -> u64 {
                 Message::Held { .. } => 2_000,
                 Message::Fetching { bytes, .. } => 3_000 + bytes,
                 Message::Announce(s) => 4_000 + s.len() as u64,
+                Message::Gift { runs, bags, .. } => 5_000 + (runs.len() + 64 * bags.len()) as u64,
             };
             100 + n + u64::from(id.0[0])
         }
@@ -122,6 +123,8 @@ pub(crate) fn kind(o: &Output) -> u64 {
         Output::Release(_) => 90_000,
         Output::Launch(l) => 100_000 + l.id.0 + (u64::from(l.tasks.lo) << 32) + u64::from(l.tasks.hi),
         Output::Stop(l) => 110_000 + l.0,
+        Output::Split { launch, ask, .. } => 130_000 + launch.0 + (ask.0 << 32),
+        Output::Checkpoint(l) => 140_000 + l.0,
         Output::Reply(c, _) => 120_000 + c.0,
         Output::Event(_) => 130_000,
         Output::Drained => 140_000,

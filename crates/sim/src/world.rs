@@ -541,6 +541,7 @@ impl World {
             Output::Release(job) => self.release(h, job),
             Output::Launch(launch) => self.launch(h, launch),
             Output::Stop(launch) => self.stop(h, launch),
+            Output::Split { .. } | Output::Checkpoint(_) => {}
             Output::Reply(client, reply) => self.client_reply(h, client, reply),
             Output::Event(event) => self.event(h, event),
             Output::Drained => self.drained(h),

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bag::BagResult;
 use crate::codec::{self, CodecError};
-use crate::ids::{BlobId, FactId, JobId, NodeId};
+use crate::ids::{BagId, BlobId, FactId, JobId, NodeId};
 use crate::limits;
 use crate::ranges::Range;
-use crate::result::ResultRun;
+use crate::result::{Content, ResultRun};
 use crate::sign::{Keyring, Sig};
 
 /// The winner of some tasks: the result that `pack` has for them.
@@ -42,6 +43,10 @@ pub enum FactBody {
     Delete,
     /// Another member keeps the job from now on, by a member of R (P12).
     AddReplica(NodeId),
+    /// Results of divisible tasks and of what was split off from them, by the worker.
+    Bags(Vec<BagResult>),
+    /// As `Lost`, of bags: (bag, attempt).
+    LostBags(Vec<(BagId, u32)>),
 }
 
 /// A fact as it is signed, stored and hashed.
@@ -93,11 +98,16 @@ fn sorted_disjoint(ranges: impl Iterator<Item = Range>) -> bool {
 impl Fact {
     /// Blobs that must be held before this fact may be (P4).
     pub fn closure(&self) -> impl Iterator<Item = (BlobId, u64)> + '_ {
-        let runs = match &self.body {
-            FactBody::Pack(runs) => runs.as_slice(),
-            _ => &[],
+        let (runs, bags): (&[ResultRun], &[BagResult]) = match &self.body {
+            FactBody::Pack(runs) => (runs, &[]),
+            FactBody::Bags(bags) => (&[], bags),
+            _ => (&[], &[]),
         };
-        runs.iter().flat_map(|r| r.outcome.output().blobs())
+        let children = bags.iter().flat_map(BagResult::children).filter_map(|c| match &c.bag {
+            Content::Blob(id, len) => Some((*id, *len)),
+            Content::Inline(_) => None,
+        });
+        runs.iter().flat_map(|r| r.outcome.output().blobs()).chain(children)
     }
 
     fn check(&self) -> Result<(), FactError> {
@@ -113,7 +123,13 @@ impl Fact {
                     && runs.len() <= limits::MAX_PIN_RUNS
                     && sorted_disjoint(runs.iter().map(PinRun::range))
             }
-            FactBody::Lost(list) => !list.is_empty() && list.len() <= 4096,
+            FactBody::Lost(list) => !list.is_empty() && list.len() <= limits::MAX_LOST,
+            FactBody::LostBags(list) => !list.is_empty() && list.len() <= limits::MAX_LOST,
+            FactBody::Bags(results) => {
+                !results.is_empty()
+                    && results.len() <= limits::MAX_BAG_RESULTS
+                    && results.iter().all(BagResult::is_valid)
+            }
             FactBody::Cancel | FactBody::Delete | FactBody::AddReplica(_) => true,
         };
         ok.then_some(()).ok_or(FactError::Rule("its runs are empty, too many, unsorted or out of bounds"))

@@ -99,6 +99,11 @@ id!(
     32
 );
 id!(
+    /// A part of a divisible task that was split off.
+    BagId,
+    32
+);
+id!(
     /// Random, made together with a data directory: a wiped node is a different holder.
     StoreId,
     16

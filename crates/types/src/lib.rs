@@ -2,6 +2,7 @@
 //!
 //! No IO, no clock, no randomness: this crate compiles for `wasm32-unknown-unknown`.
 
+pub mod bag;
 pub mod codec;
 pub mod fact;
 pub mod ids;
@@ -17,8 +18,9 @@ pub mod template;
 pub mod time;
 pub mod wire;
 
+pub use bag::{BagOutcome, BagResult, Child, TaskRef};
 pub use fact::{Fact, FactBody, SignedFact};
-pub use ids::{BlobId, FactId, JobId, MachineId, NodeId, Nonce, StoreId};
+pub use ids::{BagId, BlobId, FactId, JobId, MachineId, NodeId, Nonce, StoreId};
 pub use manifest::{JobSpec, Manifest, SignedManifest};
 pub use ranges::{RangeMap, RangeSet};
 pub use result::{Cause, Content, Outcome, ResultRun, TaskOutput};

@@ -64,3 +64,17 @@ pub const MAX_ADDRS: usize = 16;
 pub const MAX_TALLY: usize = 16;
 /// Bytes of a bag: the remaining state of a divisible task.
 pub const MAX_BAG: usize = 1024 * 1024;
+/// Parts that one result of a divisible task names; a task that gave so many ends itself.
+pub const MAX_CHILDREN: usize = 64;
+/// Bytes of parts carried inside one result of a divisible task, about; beyond it the task ends itself.
+pub const CHILDREN_BYTES: usize = 64 * 1024;
+/// Results of divisible tasks in one fact.
+pub const MAX_BAG_RESULTS: usize = 64;
+/// Bags that one node holds of all jobs; beyond it gifts are dropped, and their steward gives them to others.
+pub const MAX_HELD_BAGS: usize = 256;
+/// Bags in one grant or gift.
+pub const MAX_GRANT_BAGS: usize = 16;
+/// Peers that may wait at one node for work.
+pub const MAX_LIFELINES: usize = 256;
+/// Lost attempts in one fact.
+pub const MAX_LOST: usize = 4096;

@@ -72,6 +72,15 @@ pub enum Program {
         /// Its arguments.
         args: Vec<Template>,
     },
+    /// A registered function whose work splits while it runs.
+    Divisible {
+        /// Its name.
+        name: String,
+        /// Its arguments.
+        args: Vec<Template>,
+        /// How the tallies of its parts become one, component by component: 1 to 16.
+        reduce: Vec<Reduce>,
+    },
 }
 
 /// How one component of the tallies of a divided task becomes one number. Each is associative and commutative, and splitting
@@ -100,6 +109,16 @@ impl Reduce {
             Reduce::Sum => a.saturating_add(b),
             Reduce::Max => a.max(b),
             Reduce::Min => a.min(b),
+        }
+    }
+}
+
+impl Group {
+    /// How the tallies of its parts become one, if it is divisible.
+    pub fn reduce(&self) -> Option<&[Reduce]> {
+        match &self.program {
+            Program::Divisible { reduce, .. } => Some(reduce),
+            _ => None,
         }
     }
 }
@@ -253,6 +272,12 @@ impl JobSpec {
                 Program::Handler { name, args } => {
                     rule(!name.is_empty() && name.len() <= limits::MAX_NAME, "a handler needs a name")?;
                     rule(args.len() <= limits::MAX_ARGV, "more than 4096 arguments")?;
+                }
+                Program::Divisible { name, args, reduce } => {
+                    rule(!name.is_empty() && name.len() <= limits::MAX_NAME, "a handler needs a name")?;
+                    rule(args.len() <= limits::MAX_ARGV, "more than 4096 arguments")?;
+                    rule(!reduce.is_empty() && reduce.len() <= limits::MAX_TALLY, "a tally has 1 to 16 components")?;
+                    rule(g.inputs.is_empty() && g.outputs.is_empty(), "a divisible group has no files")?;
                 }
             }
             if let Generator::Array { first, step, count } = g.tasks {

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bag::TaskRef;
 use crate::fact::SignedFact;
-use crate::ids::{FactId, JobId, MachineId, NodeId, StoreId};
+use crate::ids::{BagId, FactId, JobId, MachineId, NodeId, StoreId};
 use crate::limits;
 use crate::manifest::SignedManifest;
 use crate::ranges::Range;
+use crate::result::Content;
 
 /// Says who a node is, once per connection, in both directions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,45 @@ pub struct Given {
     pub run: LeaseRun,
 }
 
+/// A part of a divisible task on its way to somebody who will run it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenBag {
+    /// The index of the job that it is a part of.
+    pub root: u32,
+    /// What it was split off from,
+    pub parent: TaskRef,
+    /// at which attempt,
+    pub parent_attempt: u32,
+    /// as its how many-th child, from 0.
+    pub number: u32,
+    /// Attempt number, unique per execution (P13).
+    pub attempt: u32,
+    /// Times it moved between queues.
+    pub hops: u8,
+    /// What is to be done.
+    pub bag: Content,
+}
+
+impl GivenBag {
+    /// Its name.
+    pub fn id(&self, job: JobId) -> BagId {
+        BagId::of(job, self.parent, self.parent_attempt, self.number, &self.bag)
+    }
+}
+
+/// A bag that a worker holds, in its heartbeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBag {
+    /// The first eight bytes of its id.
+    pub prefix: u64,
+    /// At which attempt.
+    pub attempt: u32,
+    /// Times it moved between queues.
+    pub hops: u8,
+    /// It executes (P14).
+    pub running: bool,
+}
+
 /// One job in a heartbeat from a worker to its steward: all that it holds (P8).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobBeat {
@@ -73,6 +114,8 @@ pub struct JobBeat {
     pub running: Vec<Range>,
     /// Gifts that the steward has not acked.
     pub given: Vec<Given>,
+    /// Bags held, in the same sense.
+    pub bags: Vec<HeldBag>,
 }
 
 /// The ledger digest of one job in a heartbeat between its replicas (P10).
@@ -115,6 +158,8 @@ pub struct JobBeatAck {
     /// Of what was listed, as it was listed: done, cancelled or leased to somebody else. Unstarted ones are to be dropped,
     /// unless they left and came back meanwhile.
     pub revoked: Vec<LeaseRun>,
+    /// Bags listed that are done or somebody else's: (prefix, attempt).
+    pub revoked_bags: Vec<(u64, u32)>,
     /// State of the job.
     pub state: JobState,
 }
@@ -203,6 +248,19 @@ pub enum Message {
     },
     /// Jobs with work, to somebody who may have missed the gossip.
     Announce(Vec<Summary>),
+    /// Work for somebody who waits for it (a lifeline) or seems idle.
+    Gift {
+        /// The job.
+        job: JobId,
+        /// The steward's epoch that the giver knows.
+        epoch: u32,
+        /// Ranges.
+        runs: Vec<LeaseRun>,
+        /// Parts of divisible tasks.
+        bags: Vec<GivenBag>,
+        /// If the receiver may not know it.
+        manifest: Option<SignedManifest>,
+    },
 }
 
 /// Why a node does not do what it was asked (P15).
@@ -297,6 +355,8 @@ pub enum Response {
         grant: u64,
         /// What.
         runs: Vec<LeaseRun>,
+        /// Parts of divisible tasks.
+        bags: Vec<GivenBag>,
         /// If it was asked for.
         manifest: Option<SignedManifest>,
     },
@@ -315,9 +375,13 @@ pub enum Response {
         epoch: u32,
         /// What.
         runs: Vec<LeaseRun>,
-        /// The job's manifest if there are runs: a thief may not know it.
+        /// Parts of divisible tasks.
+        bags: Vec<GivenBag>,
+        /// The job's manifest if there is anything: a thief may not know it.
         manifest: Option<SignedManifest>,
     },
+    /// To `Steal`: nothing now; the sender is remembered, and work is pushed to it once there is some (a lifeline).
+    Waiting,
     /// To `Replicate`: it will say `Message::Held` when it does.
     Replicating,
     /// To `Manifest`.

@@ -285,6 +285,9 @@ impl Plan {
             Program::Handler { name, args } => {
                 std::iter::once(format!("handler:{name}")).chain(args.iter().map(|t| t.expand(&cx))).collect()
             }
+            Program::Divisible { name, args, .. } => {
+                std::iter::once(format!("divisible:{name}")).chain(args.iter().map(|t| t.expand(&cx))).collect()
+            }
         };
         TaskView { values, inputs, outputs, argv }
     }

@@ -43,6 +43,7 @@ impl Node {
             held: job.work.held(),
             running: job.work.running.iter().map(|(r, _)| r).collect(),
             given: job.work.given.iter().copied().collect(),
+            bags: Vec::new(),
         })
     }
 

@@ -124,7 +124,7 @@ impl Node {
                 continue;
             }
             let may = match &fact.body {
-                FactBody::Pack(_) => true,
+                FactBody::Pack(_) | FactBody::Bags(_) => true,
                 FactBody::Pin(runs) => {
                     let there = |p: &FactId| job.fold.pack(p).is_some() || direct.iter().any(|d| d.0 == *p);
                     if !runs.iter().all(|r| there(&r.pack)) {
@@ -132,7 +132,7 @@ impl Node {
                     }
                     fact.by == job.manifest.owner
                 }
-                FactBody::Lost(_) | FactBody::AddReplica(_) => job.replicas.contains(&fact.by),
+                FactBody::Lost(_) | FactBody::LostBags(_) | FactBody::AddReplica(_) => job.replicas.contains(&fact.by),
                 FactBody::Cancel | FactBody::Delete => true,
             };
             if !may {

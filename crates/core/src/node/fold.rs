@@ -132,6 +132,7 @@ impl Fold {
                     self.lost.entry(*i).or_default().insert(*attempt);
                 }
             }
+            FactBody::Bags(_) | FactBody::LostBags(_) => {}
             FactBody::Cancel => self.cancelled = true,
             FactBody::Delete => self.deleted = true,
             FactBody::AddReplica(node) => {

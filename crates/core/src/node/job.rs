@@ -195,6 +195,7 @@ pub(crate) fn needs(manifest: &Manifest) -> Vec<String> {
         out.insert(match &g.program {
             Program::Command { .. } => "command".to_owned(),
             Program::Handler { name, .. } => format!("handler:{name}"),
+            Program::Divisible { name, .. } => format!("divisible:{name}"),
         });
         out.extend(g.resources.iter().filter(|(n, _)| n != "cpus").map(|(n, _)| n.clone()));
     }

@@ -291,6 +291,7 @@ impl Node {
             Input::Fetched(f) => self.on_fetched(f),
             Input::FetchFailed(f, why) => self.on_fetch_failed(f, why),
             Input::Finished { launch, runs } => self.on_finished(launch, runs),
+            Input::Split { .. } | Input::Bag { .. } | Input::BagFailed { .. } => {}
             Input::Bounced { launch, tasks, why } => self.on_bounced(launch, tasks, why),
             Input::Submit { client, nonce, now_ms, spec, copies } => {
                 self.on_submit(client, nonce, now_ms, *spec, copies);
@@ -447,7 +448,7 @@ impl Node {
             Message::Facts(facts) => self.on_facts(from, facts),
             Message::Stored { job, store, facts } => self.on_stored(from, job, store, facts),
             Message::Held { job, store, machine: _ } => self.on_held(from, job, store),
-            Message::Fetching { .. } => {}
+            Message::Fetching { .. } | Message::Gift { .. } => {}
             Message::Announce(list) => {
                 for s in list.into_iter().take(256) {
                     self.on_summary(s, Some(from));

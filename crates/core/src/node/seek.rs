@@ -106,7 +106,16 @@ impl Node {
         let me = self.id;
         let from = replicas.into_iter().filter(|r| *r != me && self.alive(*r)).collect();
         let attempt = tag.attempt;
-        self.emit(Output::Launch(Launch { id: launch, job: id, manifest, tasks, attempt, slot: slot as u16, from }));
+        self.emit(Output::Launch(Launch {
+            id: launch,
+            job: id,
+            manifest,
+            tasks,
+            attempt,
+            slot: slot as u16,
+            from,
+            bag: None,
+        }));
     }
 
     /// Microseconds of work queued here, per slot; unknown durations count as none.
@@ -363,7 +372,7 @@ impl Node {
         if tasks > 0 || neither {
             self.report(id);
         }
-        self.respond(token, Response::Stolen { epoch, runs, manifest });
+        self.respond(token, Response::Stolen { epoch, runs, bags: Vec::new(), manifest });
     }
 
     pub(super) fn on_steal_answer(&mut self, from: NodeId, sent: Timestamp, id: JobId, r: Response) {

@@ -200,7 +200,7 @@ impl Node {
         }
         match self.grant(id, from, want) {
             Some((epoch, grant, runs)) => {
-                self.respond(token, Response::Grant { epoch, grant, runs, manifest: signed });
+                self.respond(token, Response::Grant { epoch, grant, runs, bags: Vec::new(), manifest: signed });
             }
             None => {
                 let victims = self.victims(id, from);
@@ -290,8 +290,15 @@ impl Node {
     /// A worker says what it holds; the steward's table follows it.
     pub(super) fn steward_beat(&mut self, w: NodeId, jb: JobBeat) -> JobBeatAck {
         let (me, now, lease_time) = (self.id, self.now, self.cfg.timing.lease);
-        let nobody =
-            |steward, epoch, state, revoked| JobBeatAck { job: jb.job, steward, epoch, given_upto: 0, revoked, state };
+        let nobody = |steward, epoch, state, revoked| JobBeatAck {
+            job: jb.job,
+            steward,
+            epoch,
+            given_upto: 0,
+            revoked,
+            revoked_bags: Vec::new(),
+            state,
+        };
         let all = || jb.held.clone();
         if self.tombstones.contains_key(&jb.job) {
             return nobody(me, jb.epoch, JobState::Deleted, all());
@@ -394,7 +401,7 @@ impl Node {
         }
         revoked.truncate(4096);
         self.timers.set(Timer::Lease(jb.job, w), expires);
-        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, state }
+        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, revoked_bags: Vec::new(), state }
     }
 
     fn superseded(&mut self, id: JobId, epoch: u32) {

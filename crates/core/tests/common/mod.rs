@@ -308,7 +308,7 @@ impl World {
                 }
                 Output::Reply(_, r) => self.replies.push((n, r)),
                 Output::Event(e) => self.events.push((n, e)),
-                Output::Release(_) | Output::Drained => {}
+                Output::Release(_) | Output::Drained | Output::Split { .. } | Output::Checkpoint(_) => {}
             }
         }
     }
