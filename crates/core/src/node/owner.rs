@@ -68,6 +68,9 @@ impl Node {
         self.emit(Output::Reply(client, Reply::Submitted(id)));
         self.timers.ensure(Timer::Submit(id), self.now + self.cfg.timing.submit);
         self.resend_replication(id);
+        // Members of R may have gone since; the repair of a job that nobody waited for was in no hurry.
+        self.copies_changed(id);
+        self.timers.sooner(Timer::Repair(id), self.now + self.cfg.timing.resend);
         self.nudge_submission(id);
     }
 
