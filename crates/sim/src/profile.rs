@@ -8,13 +8,13 @@ use crate::fault::{CLASSES, Class, DiskAfter, Fault, Planned};
 use crate::options::{
     Action, DiskOptions, Duration, GroupPlan, JobPlan, Leaves, LinkOptions, NodeOptions, Options, Profile, Work,
 };
-use crate::rng::Dice;
+use crate::rng::{Dice, Source};
 
 const S: u64 = 1_000_000;
 const MS: u64 = 1_000;
 
-struct Draw {
-    dice: Dice,
+struct Draw<R> {
+    dice: Dice<R>,
     profile: Profile,
     classes: Vec<Class>,
     nodes: usize,
@@ -24,7 +24,19 @@ struct Draw {
 impl Options {
     /// The run that this profile and seed name.
     pub fn draw(profile: Profile, seed: u64) -> Self {
-        let mut dice = Dice::stream(seed, profile.name());
+        Draw::new(profile, Dice::stream(seed, profile.name())).options(seed)
+    }
+    /// The run that these bytes spell: the same generator as [`Options::draw`], for whoever makes up bytes. The first eight are the
+    /// seed of everything that happens in the run. Never fails; bytes that are missing are 0, bytes too many are not read.
+    pub fn from_bytes(profile: Profile, bytes: &[u8]) -> Self {
+        let mut dice = Dice::bytes_of(bytes);
+        let seed = dice.bits();
+        Draw::new(profile, dice).options(seed)
+    }
+}
+
+impl<R: Source> Draw<R> {
+    fn new(profile: Profile, mut dice: Dice<R>) -> Self {
         let nodes = match profile {
             Profile::Minimal => 2,
             Profile::Scale => dice.between(24, 48) as usize,
@@ -37,11 +49,8 @@ impl Options {
             _ => CLASSES.into_iter().filter(|_| dice.one_in(2)).collect(),
         };
         let end = dice.between(20, 90) * S;
-        Draw { dice, profile, classes, nodes, end }.options(seed)
+        Self { dice, profile, classes, nodes, end }
     }
-}
-
-impl Draw {
     fn has(&self, class: Class) -> bool {
         self.classes.contains(&class)
     }
@@ -201,7 +210,7 @@ impl Draw {
 
     fn actions(&mut self) -> Vec<(u64, usize, Action)> {
         let mut out = Vec::new();
-        let node = |d: &mut Draw| d.dice.below(d.nodes as u64) as usize;
+        let node = |d: &mut Self| d.dice.below(d.nodes as u64) as usize;
         if self.dice.one_in(3) {
             let at = self.dice.below(self.end);
             out.push((at, node(self), Action::Watch));

@@ -4,9 +4,58 @@ use filch_types::BlobId;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
+/// Where dice get their numbers from.
+pub trait Source {
+    /// 64 bits.
+    fn bits(&mut self) -> u64;
+    /// Less than `n`, which is at least 1.
+    fn below(&mut self, n: u64) -> u64;
+    /// Fills these bytes.
+    fn fill(&mut self, out: &mut [u8]);
+}
+
+impl Source for ChaCha8Rng {
+    fn bits(&mut self) -> u64 {
+        self.next_u64()
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        ((u128::from(self.next_u64()) * u128::from(n)) >> 64) as u64
+    }
+    fn fill(&mut self, out: &mut [u8]) {
+        self.fill_bytes(out);
+    }
+}
+
+/// Bytes that somebody else makes up, a fuzzer say: every choice takes as few of them as it needs, so that a changed byte
+/// changes one choice. After the last one all choices are 0.
+#[derive(Clone, Debug)]
+pub struct Bytes<'a>(pub &'a [u8]);
+
+impl Bytes<'_> {
+    fn take(&mut self, count: usize) -> u64 {
+        let (now, later) = self.0.split_at(count.min(self.0.len()));
+        self.0 = later;
+        now.iter().fold(0, |sum, b| sum << 8 | u64::from(*b))
+    }
+}
+
+impl Source for Bytes<'_> {
+    fn bits(&mut self) -> u64 {
+        self.take(8)
+    }
+    fn below(&mut self, n: u64) -> u64 {
+        let largest = n.saturating_sub(1);
+        let bytes = (u64::BITS - largest.leading_zeros()).div_ceil(8);
+        self.take(bytes as usize) % n.max(1)
+    }
+    fn fill(&mut self, out: &mut [u8]) {
+        out.iter_mut().for_each(|b| *b = self.take(1) as u8);
+    }
+}
+
 /// One stream of dice. Integers only: the same on every platform.
 #[derive(Clone, Debug)]
-pub struct Dice(ChaCha8Rng);
+pub struct Dice<S = ChaCha8Rng>(S);
 
 impl Dice {
     /// The stream `name` of `seed`.
@@ -15,13 +64,23 @@ impl Dice {
         text.extend_from_slice(name.as_bytes());
         Self(ChaCha8Rng::from_seed(BlobId::of(&text).0))
     }
+}
+
+impl<'a> Dice<Bytes<'a>> {
+    /// Dice that fall as these bytes say.
+    pub fn bytes_of(bytes: &'a [u8]) -> Self {
+        Self(Bytes(bytes))
+    }
+}
+
+impl<S: Source> Dice<S> {
     /// 64 bits.
     pub fn bits(&mut self) -> u64 {
-        self.0.next_u64()
+        self.0.bits()
     }
     /// Less than `n`; 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 { 0 } else { ((u128::from(self.bits()) * u128::from(n)) >> 64) as u64 }
+        if n == 0 { 0 } else { self.0.below(n) }
     }
     /// From `lo` to `hi`, both possible.
     pub fn between(&mut self, lo: u64, hi: u64) -> u64 {
@@ -56,7 +115,7 @@ impl Dice {
     /// Random bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut out = [0; N];
-        self.0.fill_bytes(&mut out);
+        self.0.fill(&mut out);
         out
     }
     /// Puts them in any order.
@@ -76,6 +135,13 @@ mod tests {
         let draw = |name| (0..8).map(|_| 0).scan(Dice::stream(7, name), |d, _: u64| Some(d.bits())).collect::<Vec<_>>();
         assert_eq!(draw("net"), draw("net"));
         assert_ne!(draw("net"), draw("disk"));
+    }
+
+    #[test]
+    fn bytes_are_used_one_choice_at_a_time() {
+        let mut d = Dice::bytes_of(&[7, 1, 2, 255]);
+        assert_eq!((d.below(1), d.below(256), d.below(1000), d.below(10)), (0, 7, 0x102, 5));
+        assert_eq!((d.below(10), d.between(3, 9), d.bits(), d.bytes::<2>()), (0, 3, 0, [0, 0]), "after the last");
     }
 
     #[test]
