@@ -54,6 +54,7 @@ impl Options {
             most("slots", node.slots, 1_024).map_err(at)?;
             most("start_us", node.start_us, MAX_US).map_err(at)?;
             most("clock_us", node.clock_us, MAX_US).map_err(at)?;
+            most("speed_pct", node.speed_pct, 100_000).map_err(at)?;
             most("clock_ppm (without its sign)", node.clock_ppm.unsigned_abs(), 500_000).map_err(at)?;
         }
         Ok(())
@@ -192,6 +193,10 @@ impl Planned {
             | Fault::Sick { for_us, .. } => (*for_us, 0),
             Fault::Cut { side, for_us, .. } => {
                 side.iter().try_for_each(|n| node("side", *n, nodes))?;
+                (*for_us, 0)
+            }
+            Fault::Split { side, from, for_us } => {
+                side.iter().chain(from).try_for_each(|n| node("side", *n, nodes))?;
                 (*for_us, 0)
             }
             Fault::Clog { a, b, extra_us, for_us } => {

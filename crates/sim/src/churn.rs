@@ -14,6 +14,7 @@ use crate::host::{Host, Paused, Slot};
 use crate::options::Profile;
 use crate::oracle::Seen;
 use crate::shelf::Shelf;
+use crate::timeline::Mark;
 use crate::world::{Ev, World};
 
 /// What ends a fault.
@@ -45,6 +46,8 @@ impl World {
         self.note(|| format!("fault {n}: {fault:?}"));
         let Some((undo, for_us)) = self.begin_fault(&fault) else { return };
         self.stats.faults += 1;
+        let until = undo.is_some().then(|| self.now.saturating_add(for_us));
+        self.chronicle(Mark::Fault { fault: n, until });
         let Some(undo) = undo else { return };
         self.active.insert(n, undo);
         self.after(for_us, Ev::FaultEnd { fault: n });
@@ -78,7 +81,12 @@ impl World {
                 (Some(Undo::Resume(node)), for_us)
             }
             Fault::Cut { ref side, one_way, for_us } => {
-                let cuts = self.cut(side, one_way);
+                let rest: Vec<usize> = (0..self.hosts.len()).filter(|h| !side.contains(h)).collect();
+                let cuts = self.cut(side, &rest, one_way);
+                (Some(Undo::Uncut(cuts)), for_us)
+            }
+            Fault::Split { ref side, ref from, for_us } => {
+                let cuts = self.cut(side, from, false);
                 (Some(Undo::Uncut(cuts)), for_us)
             }
             Fault::Clog { a, b, extra_us, for_us } => {
@@ -211,6 +219,7 @@ impl World {
 
     fn stop_process(&mut self, h: usize) {
         self.executors_die(h);
+        self.chronicle(Mark::Down { host: h });
         self.calls_die(h);
         let slots = usize::from(self.hosts[h].options.slots);
         let host = &mut self.hosts[h];
@@ -284,13 +293,14 @@ impl World {
         }
     }
 
-    fn cut(&mut self, side: &[usize], one_way: bool) -> Vec<(usize, usize)> {
+    fn cut(&mut self, side: &[usize], from: &[usize], one_way: bool) -> Vec<(usize, usize)> {
         let side: BTreeSet<usize> = side.iter().copied().collect();
+        let from: BTreeSet<usize> = from.iter().copied().collect();
         let mut cuts = Vec::new();
         for a in 0..self.hosts.len() {
             for b in 0..self.hosts.len() {
-                let leaves = side.contains(&a) && !side.contains(&b);
-                let enters = !side.contains(&a) && side.contains(&b);
+                let leaves = side.contains(&a) && from.contains(&b);
+                let enters = from.contains(&a) && side.contains(&b);
                 if leaves || (enters && !one_way) {
                     cuts.push((a, b));
                 }
@@ -304,7 +314,9 @@ impl World {
             .net
             .conns
             .iter()
-            .filter(|(_, c)| side.contains(&c.a) != side.contains(&c.b))
+            .filter(|(_, c)| {
+                (side.contains(&c.a) && from.contains(&c.b)) || (from.contains(&c.a) && side.contains(&c.b))
+            })
             .map(|(id, _)| *id)
             .collect();
         for conn in over {

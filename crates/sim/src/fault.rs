@@ -47,6 +47,15 @@ pub enum Fault {
         /// For how long.
         for_us: u64,
     },
+    /// Nothing passes between these nodes and those; whoever is on neither side reaches both.
+    Split {
+        /// One side.
+        side: Vec<usize>,
+        /// The other.
+        from: Vec<usize>,
+        /// For how long.
+        for_us: u64,
+    },
     /// Messages between two nodes take so much longer.
     Clog {
         /// One.
@@ -165,7 +174,7 @@ impl Fault {
             Fault::Crash { disk: DiskAfter::Wiped, .. } => Class::Wipe,
             Fault::Crash { disk: DiskAfter::RolledBack, .. } => Class::RollBack,
             Fault::Pause { .. } => Class::Pause,
-            Fault::Cut { .. } => Class::Cut,
+            Fault::Cut { .. } | Fault::Split { .. } => Class::Cut,
             Fault::Clog { .. } => Class::Clog,
             Fault::Loss { .. } => Class::Loss,
             Fault::DiskFull { .. } | Fault::DiskSlow { .. } => Class::Disk,
@@ -190,7 +199,7 @@ impl Fault {
             | Fault::Sick { node, .. }
             | Fault::Forge { node }
             | Fault::Leave { node } => Some(*node),
-            Fault::Cut { .. } | Fault::Clog { .. } | Fault::Loss { .. } => None,
+            Fault::Cut { .. } | Fault::Split { .. } | Fault::Clog { .. } | Fault::Loss { .. } => None,
         }
     }
 }

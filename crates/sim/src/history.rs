@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use filch_core::LaunchId;
+use filch_types::wire::JobState;
 use filch_types::{JobId, NodeId};
 
 /// How an execution ended.
@@ -58,6 +59,8 @@ pub struct History {
     pub revoked: BTreeMap<JobId, (bool, u64)>,
     /// Revocations that anybody asked for, done or not.
     pub revoke_asked: BTreeMap<JobId, bool>,
+    /// Jobs that a node saw end first at this time, and how.
+    pub ended: BTreeMap<JobId, (u64, JobState)>,
     /// Executions started.
     pub executions: u64,
     /// Executions that ended with a result.

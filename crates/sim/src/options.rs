@@ -57,6 +57,8 @@ pub struct NodeOptions {
     pub clock_ppm: i32,
     /// What its clock shows at the start.
     pub clock_us: u64,
+    /// How fast its slots are, per cent of what jobs say.
+    pub speed_pct: u32,
 }
 
 /// Links.
@@ -108,7 +110,7 @@ pub struct DiskOptions {
 impl Default for NodeOptions {
     /// One slot, on a machine of its own if it is node 0.
     fn default() -> Self {
-        Self { slots: 1, machine: 0, able: true, start_us: 0, clock_ppm: 0, clock_us: 1_000_000 }
+        Self { slots: 1, machine: 0, able: true, start_us: 0, clock_ppm: 0, clock_us: 1_000_000, speed_pct: 100 }
     }
 }
 

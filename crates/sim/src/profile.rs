@@ -96,6 +96,7 @@ impl<R: Source> Draw<R> {
             start_us: if late { self.dice.below(self.end / 2) } else { self.dice.below(20 * MS) },
             clock_ppm: if drifts { self.dice.below(20_000) as i32 - 10_000 } else { 0 },
             clock_us: self.dice.log_between(1, 1 << 45),
+            speed_pct: 100,
         }
     }
 

@@ -132,7 +132,8 @@ impl World {
         let Some(info) = self.info(job) else { return };
         let work = self.work_of(&info);
         let broken = self.is_broken(job, index, &work);
-        let course = self.executors.run(&work, h, index, broken);
+        let mut course = self.executors.run(&work, h, index, broken);
+        course.us = course.us.saturating_mul(100) / u64::from(self.hosts[h].options.speed_pct.max(1));
         if let Some(batch) = &mut self.hosts[h].slots[usize::from(slot)].now {
             batch.running = Some(Running { index, fails: course.fails });
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use filch_core::{Config, Event, FetchId, Input, LaunchId, Node, Output, ReqId};
 use filch_types::sign::Simulated;
-use filch_types::wire::Summary;
+use filch_types::wire::{JobState, Summary};
 use filch_types::{BlobId, JobId, MachineId, NodeId, StoreId};
 
 use crate::clients::Clients;
@@ -21,6 +21,7 @@ use crate::options::{NodeOptions, Options};
 use crate::oracle::{self, Oracle, Seen, Violation};
 use crate::rng::Dice;
 use crate::shelf::Shelf;
+use crate::timeline::{Chronicle, Mark};
 
 /// Something that will happen.
 pub(crate) enum Ev {
@@ -111,6 +112,7 @@ pub struct World {
     digest: Digest,
     deep: bool,
     trace: Option<VecDeque<String>>,
+    pub(crate) chronicle: Option<Chronicle>,
     outputs: Vec<Output>,
 }
 
@@ -160,6 +162,7 @@ impl World {
             digest: Digest::default(),
             deep: false,
             trace: None,
+            chronicle: None,
             outputs: Vec::new(),
         };
         for n in 0..world.options.nodes.len() {
@@ -290,6 +293,19 @@ impl World {
     /// What is outstanding, and by which rule it must end.
     pub fn outstanding(&self) -> Option<(&'static str, String)> {
         self.oracles.iter().find_map(|o| o.waits(self).map(|text| (o.rule(), text)))
+    }
+    /// What a run whose faults end by themselves has not finished: faults to come or under way, jobs, and whatever else must
+    /// come to its end.
+    pub fn unfinished(&self) -> Option<String> {
+        let to_come = self.options.faults.iter().filter(|p| p.at >= self.now).count();
+        if to_come > 0 || !self.active.is_empty() {
+            return Some(format!("{to_come} faults are to come and {} under way", self.active.len()));
+        }
+        let late = self.options.jobs.iter().position(|j| j.at >= self.now);
+        if let Some(plan) = late {
+            return Some(format!("job {plan} has not been submitted"));
+        }
+        self.outstanding().map(|(rule, text)| format!("{rule}: {text}"))
     }
     /// Everything has settled: from now on the cluster should be quiet.
     pub fn begin_quiet(&mut self) {
@@ -424,6 +440,7 @@ impl World {
         host.node = Some(node);
         self.note(|| format!("n{h} starts, life {life}, {jobs} jobs on disk"));
         self.digest.mix(0x57a7 + h as u64);
+        self.chronicle(Mark::Up { host: h });
         self.seen(&Seen::Started { host: h });
         self.pump(h);
         self.scrub_after_start(h);
@@ -548,9 +565,19 @@ impl World {
         }
     }
 
-    fn event(&mut self, _h: usize, event: Event) {
+    fn event(&mut self, h: usize, event: Event) {
         match event {
-            Event::Stole { tasks, .. } => self.stats.stolen += u64::from(tasks),
+            Event::Stole { from, tasks, .. } => {
+                self.stats.stolen += u64::from(tasks);
+                if let Some(from) = self.host_of(&from) {
+                    self.chronicle(Mark::Stole { from, to: h, tasks });
+                }
+            }
+            Event::Steward(job, epoch) => self.chronicle(Mark::Steward { host: h, job, epoch }),
+            Event::State(job, state) if state != JobState::Active => {
+                let now = self.now;
+                self.history.ended.entry(job).or_insert((now, state));
+            }
             Event::Reclaimed { queued, executing, .. } => self.stats.reclaimed += u64::from(queued + executing),
             _ => {}
         }
