@@ -1,6 +1,7 @@
 //! Runs many seeds of a profile and says which rules broke: `hunt PROFILE FROM COUNT`, or after how
 //! many runs each planted bug is caught: `hunt mutants SEEDS`. With `hunt PROFILE SEED trace`
-//! it prints the trace of one seed instead.
+//! it prints the trace of one seed instead, with `hunt PROFILE SEED shrink` the smallest failing run that was found and its
+//! story, with `hunt PROFILE SEED record WHY` the schedule to keep in `crates/sim/corpus`.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -8,7 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use filch_sim::mutants::MUTANTS;
-use filch_sim::{Options, Profile, Sim};
+use filch_sim::shrink::{RUNS, shrink};
+use filch_sim::{Options, Profile, Schedule, Sim};
 
 fn run(profile: Profile, seed: u64) -> Result<filch_sim::Summary, (String, String)> {
     let run = std::panic::catch_unwind(|| Sim::draw(profile, seed).run());
@@ -48,7 +50,7 @@ fn main() {
     if name == "mutants" {
         return mutants(args.get(1).and_then(|s| s.parse().ok()).unwrap_or(200));
     }
-    let Some(profile) = Profile::ALL.into_iter().find(|p| p.name() == name) else { return println!("no such profile") };
+    let Some(profile) = Profile::named(name) else { return println!("no such profile") };
     let from: u64 = args.get(1).and_then(|s| s.parse().ok()).unwrap_or(0);
     if args.get(2).is_some_and(|s| s == "trace") {
         println!("{:#?}", Options::draw(profile, from));
@@ -57,6 +59,16 @@ fn main() {
         let end = sim.run().map_err(|f| f.violation.to_string());
         sim.world.trace().for_each(|l| println!("{l}"));
         return println!("{end:?}");
+    }
+    if args.get(2).is_some_and(|s| s == "shrink") {
+        let Some(small) = shrink(&Options::draw(profile, from), RUNS) else { return println!("no rule breaks") };
+        let schedule = Schedule::record(&format!("{name} {from}, shrunk"), small.options).without_digest();
+        println!("{}", schedule.to_text());
+        return small.timeline.iter().for_each(|l| println!("{l}"));
+    }
+    if args.get(2).is_some_and(|s| s == "record") {
+        let about = args.get(3).map_or_else(|| format!("{name} {from}"), Clone::clone);
+        return print!("{}", Schedule::record(&about, Options::draw(profile, from)).without_digest().to_text());
     }
     let count: u64 = args.get(2).and_then(|s| s.parse().ok()).unwrap_or(100);
     let next = AtomicU64::new(from);

@@ -36,6 +36,10 @@ impl Profile {
             Profile::Scale => "scale",
         }
     }
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|p| p.name() == name)
+    }
     /// All of them.
     pub const ALL: [Profile; 6] =
         [Profile::FaultFree, Profile::Crash, Profile::Minimal, Profile::Swarm, Profile::OverBudget, Profile::Scale];

@@ -35,6 +35,19 @@ impl Options {
     }
 }
 
+impl Options {
+    /// The command that runs them again.
+    pub(crate) fn command(&self) -> String {
+        let drawn = Self { mutant: self.mutant, ..Self::draw(self.profile, self.seed) };
+        match self.mutant {
+            None if *self == drawn => {
+                format!("filch sim replay --profile {} --seed {}", self.profile.name(), self.seed)
+            }
+            _ => "filch sim replay FILE, with what `Schedule::record` makes of these options in FILE".into(),
+        }
+    }
+}
+
 impl<R: Source> Draw<R> {
     fn new(profile: Profile, mut dice: Dice<R>) -> Self {
         let nodes = match profile {

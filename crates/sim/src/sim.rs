@@ -38,7 +38,7 @@ pub struct Summary {
 
 /// A run that broke a rule: what, and all that is needed to repeat it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{violation}\nreplay: filch sim swarm --profile {} --seed {}\n{options:#?}", .options.profile.name(), .options.seed)]
+#[error("{violation}\nreplay: {}\n{options:#?}", .options.command())]
 pub struct Failure {
     /// The rule.
     pub violation: Violation,

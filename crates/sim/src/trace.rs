@@ -1,6 +1,6 @@
 //! Compact lines for a person, and the digest's words.
 
-use filch_core::{Input, Output, Reply};
+use filch_core::{Event, Input, Output, Reply};
 use filch_types::NodeId;
 use filch_types::wire::{Message, Request, Response};
 
@@ -73,9 +73,27 @@ pub(crate) fn output(w: &World, o: &Output) -> String {
         Output::Launch(l) => {
             format!("launch {:?} {:?} {:?} attempt {} slot {}", l.id, l.job, l.tasks, l.attempt, l.slot)
         }
+        Output::Event(e) => event(w, e),
         Output::Reply(c, Reply::Accepted { job, holders }) => {
             format!("{c:?} accepted {job:?} at {:?}", holders.iter().map(|h| who(w, h)).collect::<Vec<_>>())
         }
+        other => format!("{other:?}"),
+    }
+}
+
+fn event(w: &World, e: &Event) -> String {
+    match e {
+        Event::PeerJoined(id) => format!("met {}", who(w, id)),
+        Event::PeerLost(id) => format!("believed dead: {}", who(w, id)),
+        Event::Steward(job, epoch) => format!("steward of {job:?} in epoch {epoch}"),
+        Event::Granted { job, to, tasks } => format!("granted {tasks} of {job:?} to {}", who(w, to)),
+        Event::Stole { job, from, tasks } => format!("stole {tasks} of {job:?} from {}", who(w, from)),
+        Event::Reclaimed { job, from, queued, executing } => {
+            format!("took back {queued} queued and {executing} executing of {job:?} from {}", who(w, from))
+        }
+        Event::Results(job, runs) => format!("results of {job:?}: {runs:?}"),
+        Event::Final(job, runs) => format!("final: {} runs of {job:?}", runs.len()),
+        Event::State(job, state) => format!("{job:?} is now {state:?}"),
         other => format!("{other:?}"),
     }
 }

@@ -1,19 +1,15 @@
-//! Runs drawn seeds and tells the whole story of one that breaks a rule.
+//! Runs drawn seeds and tells the story of one that breaks a rule, made as small as can be.
+#![allow(dead_code)]
 
-use filch_sim::{Profile, Sim, Summary};
+use filch_sim::shrink::{RUNS, shrink};
+use filch_sim::{Profile, Schedule, Sim, Summary};
 
-/// Lines of the trace that a failure shows.
-const LINES: usize = 60;
-
-/// Runs one seed; panics with its options and its last lines if it breaks a rule.
+/// Runs one seed; panics with its options and what remains of them if it breaks a rule.
 pub fn check(profile: Profile, seed: u64) -> Summary {
     Sim::draw(profile, seed).run().unwrap_or_else(|failure| {
-        let mut again = Sim::draw(profile, seed);
-        again.world.trace_on();
-        let _ = again.run();
-        let lines: Vec<&str> = again.world.trace().collect();
-        let tail = lines.len().saturating_sub(LINES);
-        panic!("{failure}\nlast lines:\n{}", lines[tail..].join("\n"));
+        let Some(small) = shrink(&failure.options, RUNS) else { panic!("{failure}\nand not a second time") };
+        let kept = Schedule::record("shrunk", small.options).to_text();
+        panic!("{failure}\nthe same rule breaks in:\n{kept}\n{}", small.timeline.join("\n"));
     })
 }
 

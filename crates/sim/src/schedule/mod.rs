@@ -4,6 +4,8 @@
 //! how the run ended. Options that are left out have the value that a calm LAN has. [`Schedule::record`] makes one,
 //! [`Schedule::parse`] reads it, [`Schedule::replay`] runs it and compares: `filch sim replay FILE` is these two.
 
+mod sparse;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -42,11 +44,11 @@ pub struct Schedule {
 #[serde(deny_unknown_fields)]
 pub struct Ended {
     /// The rule that broke, if one did.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broke: Option<String>,
     /// The digest of all its events in hexadecimal; without it only the rule is compared, so that the schedule outlives changes of
     /// the code.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
 }
 
@@ -146,12 +148,14 @@ impl Schedule {
         schedule.options.check().map_err(ParseError::Impossible)?;
         Ok(schedule)
     }
-    /// As a text file.
+    /// As a text file: what differs from a calm LAN.
     pub fn to_text(&self) -> String {
         // Numbers, strings, lists and tables always have a JSON form.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+        let mut whole = serde_json::to_value(self).unwrap_or_default();
+        if let Some(options) = whole.get_mut("options") {
+            sparse::options(options);
+        }
+        format!("{whole:#}\n")
     }
     /// Runs it again.
     pub fn replay(&self) -> Replay {
