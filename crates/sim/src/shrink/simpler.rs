@@ -64,6 +64,12 @@ fn renumber(fault: &mut Fault, moved: &impl Fn(usize) -> Option<usize>) -> bool 
             *side = side.iter().filter_map(|n| moved(*n)).collect();
             !side.is_empty()
         }
+        Fault::Split { side, from, .. } => {
+            for half in [&mut *side, &mut *from] {
+                *half = half.iter().filter_map(|n| moved(*n)).collect();
+            }
+            !side.is_empty() && !from.is_empty()
+        }
         Fault::Loss { .. } => true,
     }
 }
@@ -143,6 +149,7 @@ pub(super) const PLAIN_FAULT: [fn(&mut Planned); 2] = [
         | Fault::DiskSlow { for_us: us, .. }
         | Fault::Sick { for_us: us, .. }
         | Fault::Cut { for_us: us, .. }
+        | Fault::Split { for_us: us, .. }
         | Fault::Clog { for_us: us, .. }
         | Fault::Loss { for_us: us, .. }
         | Fault::Drain { back_us: Some(us), .. }

@@ -58,8 +58,7 @@ fn weigh(line: &str) -> Option<u8> {
     ]) {
         return Some(0);
     }
-    if says(&["steward of", "took back", "-> Cancel", "revoke", "is drained", "-> stole", "believed dead", " is now "])
-    {
+    if says(&["steward of", "took back", " Revoke {", "is drained", "-> stole", "believed dead", " is now "]) {
         return Some(1);
     }
     if says(&["-> granted", "-> commit", "results of", "final:"]) {
