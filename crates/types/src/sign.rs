@@ -33,13 +33,20 @@ impl<'de> Deserialize<'de> for Sig {
 }
 
 /// Signs as one node and checks what others signed.
-pub trait Keyring: Send {
+pub trait Keyring: Send + Sync {
     /// Whose signatures `sign` makes.
     fn id(&self) -> NodeId;
     /// Signs exactly these bytes.
     fn sign(&self, bytes: &[u8]) -> Sig;
     /// Whether `by` signed exactly these bytes.
     fn verify(&self, by: NodeId, bytes: &[u8], sig: &Sig) -> bool;
+}
+
+impl std::fmt::Debug for dyn Keyring {
+    /// Whose it is, never the secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keyring({:?})", self.id())
+    }
 }
 
 /// The real thing: ed25519 (RFC 8032), strict verification, so that no signature has a second form.

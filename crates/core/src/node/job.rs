@@ -45,7 +45,7 @@ pub(crate) struct OutPack {
 }
 
 /// The job as a worker sees it: what it may run of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Work {
     pub queue: RangeMap<Tag>,
     pub running: RangeMap<Tag>,
@@ -85,7 +85,7 @@ impl Work {
 }
 
 /// What the steward knows of one worker.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct WorkerLease {
     pub expires: Timestamp,
     /// Grants whose arrival the worker has not confirmed.
@@ -99,7 +99,7 @@ pub(crate) struct WorkerLease {
 }
 
 /// The job as its steward sees it. Soft state: any replica can rebuild it (P7).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Steward {
     pub epoch: u32,
     /// Grants only from here on.
@@ -120,7 +120,7 @@ pub(crate) struct Steward {
 }
 
 /// A submit that waits for its copies (P3).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Submission {
     pub clients: Vec<ClientId>,
     pub want: u8,
@@ -128,6 +128,7 @@ pub(crate) struct Submission {
 }
 
 /// See the module.
+#[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub id: JobId,
     pub signed: Arc<SignedManifest>,

@@ -8,7 +8,7 @@ use super::{Asked, Node, Timer};
 use crate::io::{Event, Token};
 
 /// A member.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
     pub hello: Option<Hello>,
     pub connected: bool,

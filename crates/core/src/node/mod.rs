@@ -57,6 +57,7 @@ enum Asked {
     },
 }
 
+#[derive(Clone, Debug)]
 struct Pending {
     peer: NodeId,
     sent: Timestamp,
@@ -64,7 +65,7 @@ struct Pending {
 }
 
 /// What happens once a group of records is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Then {
     /// The job's manifest and closure are held.
     Held(JobId),
@@ -112,6 +113,7 @@ enum Asker {
 }
 
 /// A batch in execution.
+#[derive(Clone, Debug)]
 struct Running {
     job: JobId,
     left: Range,
@@ -122,16 +124,18 @@ struct Running {
 }
 
 /// Facts whose closure is being fetched (P4).
+#[derive(Clone, Debug)]
 struct Fetch {
     job: JobId,
     facts: Vec<(FactId, SignedFact, Arc<filch_types::Fact>)>,
     from: NodeId,
 }
 
-/// One node of the cluster. See the module for the contract.
+/// One node of the cluster. See the module for the contract. A clone goes its own way from there: for exhaustive search.
+#[derive(Clone, Debug)]
 pub struct Node {
     cfg: Config,
-    keys: Box<dyn Keyring>,
+    keys: Arc<dyn Keyring>,
     id: NodeId,
     now: Timestamp,
     started: bool,
@@ -174,7 +178,7 @@ impl Node {
             id: keys.id(),
             slots: vec![0; usize::from(cfg.slots)],
             cfg,
-            keys,
+            keys: keys.into(),
             now,
             started: false,
             rng: ChaCha8Rng::from_seed(seed),

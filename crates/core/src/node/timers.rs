@@ -69,7 +69,7 @@ impl Timer {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
     due: BTreeSet<(Timestamp, Timer)>,
     at: BTreeMap<Timer, Timestamp>,
