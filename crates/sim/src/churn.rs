@@ -288,9 +288,7 @@ impl World {
             self.feed(h, input);
         }
         self.pump(h);
-        for other in 0..self.hosts.len() {
-            self.dial_later(h, other);
-        }
+        self.dial_all(h);
     }
 
     fn cut(&mut self, side: &[usize], from: &[usize], one_way: bool) -> Vec<(usize, usize)> {
@@ -441,9 +439,7 @@ impl World {
             self.start(h);
         }
         for &a in &core {
-            for &b in &core {
-                self.dial_later(a, b);
-            }
+            self.dial_all(a);
         }
     }
 

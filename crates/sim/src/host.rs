@@ -128,6 +128,8 @@ pub struct Host {
     pub fetches: BTreeMap<u64, Fetch>,
     /// Connections that are up at this end, by peer.
     pub ends: BTreeMap<usize, BTreeSet<u64>>,
+    /// Whom it should be connected to where that is not everybody.
+    pub contacts: BTreeSet<usize>,
     /// Jobs whose bytes rotted and that nobody has noticed yet.
     pub rotten: BTreeSet<JobId>,
 }

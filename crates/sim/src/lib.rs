@@ -20,6 +20,7 @@ pub mod mutants;
 mod net;
 pub mod options;
 pub mod oracle;
+mod overlay;
 mod profile;
 mod queue;
 pub mod report;

@@ -53,6 +53,8 @@ pub(crate) struct Net {
     pub loss_ppm: u32,
     /// What waits behind a cut, as a transport's buffers do.
     pub parked: BTreeMap<(usize, usize), Parked>,
+    /// Requests that wait for a connection on demand.
+    pub waiting: BTreeMap<(usize, usize), Vec<Packet>>,
     /// Dials on their way.
     pub dialing: BTreeSet<(usize, usize)>,
     /// Latest arrival per connection and direction, if links keep order.
@@ -68,7 +70,7 @@ const WIRE_CHECK: u64 = 16;
 
 impl Net {
     pub fn blocked(&self, from: usize, to: usize) -> bool {
-        self.cuts.contains_key(&(from, to))
+        !self.cuts.is_empty() && self.cuts.contains_key(&(from, to))
     }
 }
 
@@ -77,7 +79,13 @@ impl World {
     pub(crate) fn dial_later(&mut self, a: usize, b: usize) {
         let (a, b) = (a.min(b), a.max(b));
         let up = |h: usize| self.hosts[h].is_up() && !self.hosts[h].frozen;
-        if a == b || !up(a) || !up(b) || !self.links.reachable(a, b) || self.live_conn(a, b).is_some() {
+        if a == b
+            || !self.belong(a, b)
+            || !up(a)
+            || !up(b)
+            || !self.links.reachable(a, b)
+            || self.live_conn(a, b).is_some()
+        {
             return;
         }
         if self.net.dialing.insert((a, b)) {
@@ -128,6 +136,7 @@ impl World {
         if first {
             let id = self.hosts[peer].id;
             self.feed(h, Input::PeerUp(id));
+            self.send_waiting(conn, h, peer);
         }
     }
 
@@ -187,9 +196,10 @@ impl World {
     }
 
     fn pick_conn(&mut self, from: usize, to: usize) -> Option<u64> {
-        let conns: Vec<u64> = self.hosts[from].ends.get(&to)?.iter().copied().collect();
+        let conns = self.hosts[from].ends.get(&to)?;
         // Usually the newest; sometimes one that is already dead at the other end.
         if conns.len() > 1 && self.streams.net.one_in(4) {
+            let conns: Vec<u64> = conns.iter().copied().collect();
             self.streams.net.pick(&conns)
         } else {
             conns.last().copied()
@@ -291,15 +301,40 @@ impl World {
         self.stats.requests += 1;
         self.on_the_wire(h, &body);
         let life = self.hosts[h].life;
-        let conn = self.host_of(&to).and_then(|to| self.pick_conn(h, to).map(|c| (to, c)));
+        let to = self.host_of(&to);
+        let conn = to.and_then(|to| self.pick_conn(h, to).map(|c| (to, c)));
         let Some((to, conn)) = conn else {
-            let delay = self.streams.net.between(1, 500);
-            return self.after(delay, Ev::RequestFailed { host: h, life, req });
+            return self.request_on_demand(h, to, req, body);
         };
         let call = self.number();
         self.net.calls.insert(call, Call { from: h, life, req, conn });
         self.after(CALL_LIMIT_US, Ev::CallTimeout { call });
         self.carry(conn, h, to, Packet::Request { call, body });
+    }
+
+    /// There is no connection: it is made where nodes meet on demand, else the request fails.
+    fn request_on_demand(&mut self, h: usize, to: Option<usize>, req: ReqId, body: Request) {
+        let life = self.hosts[h].life;
+        let call = self.number();
+        let waits = to.is_some_and(|to| self.wait_for_conn(h, to, Packet::Request { call, body }));
+        if !waits {
+            let delay = self.streams.net.between(1, 500);
+            return self.after(delay, Ev::RequestFailed { host: h, life, req });
+        }
+        self.net.calls.insert(call, Call { from: h, life, req, conn: 0 });
+        self.after(CALL_LIMIT_US, Ev::CallTimeout { call });
+    }
+
+    /// A connection is up at `from`: what waited for it goes.
+    fn send_waiting(&mut self, conn: u64, from: usize, to: usize) {
+        for what in self.net.waiting.remove(&(from, to)).unwrap_or_default() {
+            if let Packet::Request { call, .. } = &what
+                && let Some(c) = self.net.calls.get_mut(call)
+            {
+                c.conn = conn;
+                self.carry(conn, from, to, what);
+            }
+        }
     }
 
     pub(crate) fn respond(&mut self, h: usize, token: Token, body: Response) {
@@ -359,20 +394,19 @@ impl World {
             return self.violate("S10", format!("n{h} gossips a summary that is too long: {e}"));
         }
         // The overlay floods whatever is connected.
-        let mut reached = BTreeSet::from([h]);
+        let mut reached = vec![false; self.hosts.len()];
+        reached[h] = true;
         let mut todo = vec![h];
         while let Some(at) = todo.pop() {
-            let next: Vec<usize> = self.hosts[at].ends.keys().copied().collect();
-            for peer in next {
-                if self.hosts[peer].is_up() && !self.net.blocked(at, peer) && reached.insert(peer) {
+            for &peer in self.hosts[at].ends.keys() {
+                if !reached[peer] && self.hosts[peer].is_up() && !self.net.blocked(at, peer) {
+                    reached[peer] = true;
                     todo.push(peer);
                 }
             }
         }
-        for peer in reached {
-            if peer != h
-                && let Some(delay) = self.links.gossip(h, peer)
-            {
+        for peer in (0..reached.len()).filter(|p| *p != h && reached[*p]) {
+            if let Some(delay) = self.links.gossip(h, peer) {
                 let life = self.hosts[peer].life;
                 self.after(delay, Ev::Gossip { host: peer, life, summary: Box::new(summary.clone()) });
             }

@@ -303,6 +303,20 @@ pub struct Options {
     pub core_extra: usize,
     /// Every connection carries its messages in order.
     pub in_order: bool,
+    /// Everybody is connected to everybody, or, in a cluster beyond its nodes' connection limits, to so many random peers
+    /// and, when it has to do with them, to others.
+    pub overlay: Option<u16>,
+    /// How much is checked.
+    pub checks: Checks,
+}
+
+/// How much the oracles look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Checks {
+    /// Everything that applies to the profile.
+    All,
+    /// What costs the same at ten nodes and at ten thousand; looks at the whole world every minute and at the end.
+    Cheap,
 }
 
 impl Options {
@@ -335,6 +349,8 @@ impl Default for Options {
             settle_us: 300_000_000,
             core_extra: usize::MAX,
             in_order: false,
+            overlay: None,
+            checks: Checks::All,
         }
     }
 }

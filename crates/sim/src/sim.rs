@@ -5,7 +5,7 @@ use filch_core::view::JobView;
 use filch_types::{JobId, StoreId};
 
 use crate::fault::Fault;
-use crate::options::{JobPlan, Options, Profile};
+use crate::options::{Checks, JobPlan, Options, Profile};
 use crate::oracle::Violation;
 use crate::world::{Ev, Stats, World};
 
@@ -48,6 +48,8 @@ pub struct Failure {
 
 /// Between looks at the whole world.
 const LOOK_US: u64 = 1_000_000;
+/// The same while only cheap checks are on.
+const SELDOM_US: u64 = 60_000_000;
 /// Quiet after the end, before messages are counted.
 const CALM_US: u64 = 60_000_000;
 /// And while they are counted.
@@ -158,10 +160,14 @@ impl Sim {
 
     /// Advances virtual time, with all checks.
     pub fn run_until(&mut self, us: u64) -> Result<(), Failure> {
-        let mut next = (self.world.now / LOOK_US + 1) * LOOK_US;
+        let look = match self.world.options.checks {
+            Checks::All => LOOK_US,
+            Checks::Cheap => SELDOM_US,
+        };
+        let mut next = (self.world.now / look + 1) * look;
         while next < us && self.world.run_until(next) {
             self.world.look(false);
-            next += LOOK_US;
+            next += look;
         }
         self.world.run_until(us);
         self.verdict()

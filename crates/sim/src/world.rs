@@ -76,6 +76,7 @@ pub(crate) struct Streams {
     pub blobs: Dice,
     pub exec: Dice,
     pub net: Dice,
+    pub overlay: Dice,
     pub clients: Dice,
 }
 
@@ -143,6 +144,7 @@ impl World {
                 blobs: stream("blobs"),
                 exec: stream("exec"),
                 net: stream("net"),
+                overlay: stream("overlay"),
                 clients: stream("clients"),
             },
             oracles: oracle::all(&options),
@@ -168,6 +170,7 @@ impl World {
         for n in 0..world.options.nodes.len() {
             world.add_host(n);
         }
+        world.draw_overlay();
         for plan in 0..world.options.jobs.len() {
             let at = world.options.jobs[plan].at;
             world.queue.push(at, Ev::Submit { plan });
@@ -209,6 +212,7 @@ impl World {
             sick: 0,
             fetches: BTreeMap::new(),
             ends: BTreeMap::new(),
+            contacts: BTreeSet::new(),
             rotten: BTreeSet::new(),
             options,
         });
@@ -444,9 +448,7 @@ impl World {
         self.seen(&Seen::Started { host: h });
         self.pump(h);
         self.scrub_after_start(h);
-        for other in 0..self.hosts.len() {
-            self.dial_later(h, other);
-        }
+        self.dial_all(h);
     }
 
     /// Gives a node an input, at once or when its pause ends.
@@ -459,6 +461,7 @@ impl World {
             host.backlog.push_back(input);
             return;
         }
+        self.introduce(h, &input);
         self.digest.mix(h as u64);
         if self.deep {
             self.digest.mix_debug(&input);

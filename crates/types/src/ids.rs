@@ -1,5 +1,6 @@
 //! Names of things: fixed-size byte strings, printed as lower-case hex.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -41,10 +42,15 @@ fn unhex<const N: usize>(s: &str) -> Result<[u8; N], IdError> {
     Ok(out)
 }
 
+/// The first bytes as a number: nearly always enough to order two ids, in one comparison instead of a call.
+fn first(id: &[u8]) -> u64 {
+    id.first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $len:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
         pub struct $name(pub [u8; $len]);
 
         impl $name {
@@ -57,6 +63,16 @@ macro_rules! id {
             /// The raw bytes.
             pub fn as_bytes(&self) -> &[u8; $len] {
                 &self.0
+            }
+        }
+        impl Ord for $name {
+            fn cmp(&self, other: &Self) -> Ordering {
+                first(&self.0).cmp(&first(&other.0)).then_with(|| self.0.cmp(&other.0))
+            }
+        }
+        impl PartialOrd for $name {
+            fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+                Some(self.cmp(other))
             }
         }
         impl fmt::Display for $name {
@@ -149,5 +165,16 @@ mod tests {
         assert_eq!("zz".parse::<StoreId>(), Err(IdError::Digit('z')));
         assert_eq!("ab".parse::<StoreId>(), Err(IdError::Length { want: 32, got: 2 }));
         assert!("ü".parse::<StoreId>().is_err());
+    }
+
+    #[test]
+    fn ids_are_ordered_like_their_bytes() {
+        let mut ids: Vec<BlobId> = (0..200u8).map(|n| BlobId::of(&[n])).collect();
+        // Some that differ only in their last bytes.
+        ids.extend((0..20).map(|n| BlobId([[7; 30].as_slice(), &[n, 255 - n]].concat().try_into().unwrap())));
+        let mut bytes: Vec<[u8; 32]> = ids.iter().map(|id| id.0).collect();
+        ids.sort_unstable();
+        bytes.sort_unstable();
+        assert_eq!(ids.iter().map(|id| id.0).collect::<Vec<_>>(), bytes);
     }
 }

@@ -9,6 +9,7 @@ use filch_types::{FactId, JobId, Manifest, NodeId, ResultRun, SignedManifest, St
 use std::sync::Arc;
 
 use super::fold::Fold;
+use super::leases::Leases;
 use crate::io::{ClientId, LaunchId};
 use crate::view::Role;
 
@@ -110,7 +111,7 @@ pub(crate) struct Steward {
     /// Ready, not done, not leased.
     pub pool: RangeSet,
     /// Who holds what.
-    pub leased: RangeMap<(NodeId, Tag)>,
+    pub leased: Leases,
     pub workers: BTreeMap<NodeId, WorkerLease>,
     /// Grants of this epoch per task; absent: none.
     pub tries: RangeMap<u32>,

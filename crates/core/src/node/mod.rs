@@ -8,6 +8,7 @@ mod beats;
 mod facts;
 mod fold;
 mod job;
+mod leases;
 mod membership;
 mod owner;
 mod replicate;

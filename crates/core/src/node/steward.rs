@@ -9,6 +9,7 @@ use filch_types::wire::{JobBeat, JobBeatAck, JobState, LeaseRun, Refusal, Respon
 use filch_types::{JobId, NodeId, ResultRun, limits};
 
 use super::job::{CAREFUL, Job, Steward, Tag, attempt_number, lease_run};
+use super::leases::Leases;
 use super::{Made, Node, Then, Timer};
 use crate::io::{Event, Token};
 use crate::view::Role;
@@ -27,7 +28,7 @@ impl Steward {
             durable: false,
             grace_over: false,
             pool: RangeSet::default(),
-            leased: RangeMap::default(),
+            leased: Leases::default(),
             workers: BTreeMap::new(),
             tries: RangeMap::default(),
             next_grant: 0,
@@ -53,10 +54,6 @@ impl Steward {
             self.leased.overlapping(range).map(|(r, v)| (r, Some(*v))).collect();
         out.extend(self.leased.gaps(range).into_iter().map(|r| (r, None)));
         out
-    }
-
-    fn held_by(&self, w: NodeId) -> Vec<(Range, Tag)> {
-        self.leased.iter().filter(|(_, (n, _))| *n == w).map(|(r, (_, tag))| (r, *tag)).collect()
     }
 }
 
@@ -212,19 +209,8 @@ impl Node {
     /// Nodes with unstarted tasks, most first.
     pub(super) fn victims(&self, id: JobId, except: NodeId) -> Vec<(NodeId, u32)> {
         let Some(s) = self.jobs.get(&id).and_then(|j| j.steward.as_ref()) else { return Vec::new() };
-        let mut have: BTreeMap<NodeId, u64> = BTreeMap::new();
-        for (r, (n, _)) in s.leased.iter() {
-            *have.entry(*n).or_default() += u64::from(r.len());
-        }
-        let mut out: Vec<(NodeId, u32)> = have
-            .into_iter()
-            .filter(|(n, _)| *n != except && self.alive(*n))
-            .map(|(n, held)| (n, held.saturating_sub(s.workers.get(&n).map_or(0, |w| w.running.len())) as u32))
-            .filter(|(_, queued)| *queued > 0)
-            .collect();
-        out.sort_by_key(|(n, q)| (std::cmp::Reverse(*q), *n));
-        out.truncate(4);
-        out
+        let others = s.leased.richest().filter(|(n, _)| *n != except && self.alive(*n));
+        others.map(|(n, queued)| (n, queued as u32)).take(4).collect()
     }
 
     /// Leases up to `want` tasks of the pool to `to`: guided self-scheduling, so that the last ones spread by themselves.
@@ -261,7 +247,7 @@ impl Node {
                 s.pool.remove(r);
             }
             s.tries.insert(r, n + 1);
-            s.leased.insert(r, (to, tag));
+            s.leased.insert(r, to, tag);
             runs.push(lease_run(r, tag));
             left -= r.len();
             if twice {
@@ -275,6 +261,7 @@ impl Node {
         lease.boot = boot;
         // What it last said of an earlier attempt says nothing of this one.
         runs.iter().for_each(|r| lease.running.remove(r.range()));
+        s.leased.set_running(to, lease.running.len());
         lease.pending.insert(grant, (runs.iter().map(LeaseRun::range).collect(), now + t.lease));
         if lease.expires < now + t.lease {
             lease.expires = now + t.lease;
@@ -335,7 +322,7 @@ impl Node {
                     // A thief that gave its loot on may have been heard first.
                     let fresh = |old: Tag| old.attempt != g.run.attempt || old.hops < g.run.hops;
                     if holder.is_some_and(|(n, old)| n == w && fresh(old)) && g.to != w {
-                        s.leased.insert(r, (g.to, Tag { attempt: g.run.attempt, hops: g.run.hops }));
+                        s.leased.insert(r, g.to, Tag { attempt: g.run.attempt, hops: g.run.hops });
                         let thief = s.workers.entry(g.to).or_default();
                         thief.incoming.push((r, now + lease_time));
                         thief.expires = thief.expires.max(now + lease_time);
@@ -357,9 +344,9 @@ impl Node {
                 match holder {
                     // Said before it gave the tasks away and got them back.
                     Some((n, old)) if n == w && old.attempt == tag.attempt && old.hops > tag.hops => {}
-                    Some((n, _)) if n == w => s.leased.insert(r, (w, tag)),
+                    Some((n, _)) if n == w => s.leased.insert(r, w, tag),
                     // A thief that lists its loot before its victim reported it.
-                    Some((_, old)) if old.attempt == tag.attempt && tag.hops > old.hops => s.leased.insert(r, (w, tag)),
+                    Some((_, old)) if old.attempt == tag.attempt && tag.hops > old.hops => s.leased.insert(r, w, tag),
                     Some(_) => revoked.push(lease_run(r, tag)),
                     None => {
                         let mut back: RangeSet = s.pool.overlapping(r).collect();
@@ -369,7 +356,7 @@ impl Node {
                         }
                         for free in back.iter() {
                             s.pool.remove(free);
-                            s.leased.insert(free, (w, tag));
+                            s.leased.insert(free, w, tag);
                         }
                         revoked.extend(fold.done().overlapping(r).map(|done| lease_run(done, tag)));
                     }
@@ -380,7 +367,7 @@ impl Node {
             lease.incoming.retain(|(i, _)| i.intersect(r).is_empty());
         }
         lease.incoming.retain(|(_, until)| *until > now);
-        for (range, _) in s.held_by(w) {
+        for (range, _) in s.leased.held_by(w) {
             for gap in listed.gaps(range) {
                 let mut missing = RangeSet::from_range(gap);
                 lease.pending.values().flat_map(|(rs, _)| rs).for_each(|r| missing.remove(*r));
@@ -392,6 +379,7 @@ impl Node {
             }
         }
         lease.running = jb.running.iter().copied().filter(|r| r.hi <= total).collect();
+        s.leased.set_running(w, lease.running.len());
         let given_upto = lease.given_seen;
         let expires = lease.expires;
         s.workers.insert(w, lease);
@@ -437,7 +425,8 @@ impl Node {
         let Some(s) = job.steward.as_mut() else { return };
         let Some(lease) = s.workers.remove(&w) else { return };
         self.timers.cancel(Timer::Lease(id, w));
-        let held = s.held_by(w);
+        let held = s.leased.held_by(w);
+        s.leased.set_running(w, 0);
         let mut lost = Vec::new();
         let mut all = 0u64;
         for (r, tag) in &held {
@@ -548,7 +537,7 @@ impl Node {
         let me = self.id;
         let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
         s.seq += 1;
-        let busy: BTreeSet<NodeId> = s.leased.iter().map(|(_, (n, _))| *n).collect();
+        let busy: BTreeSet<NodeId> = s.leased.holders().collect();
         if s.granting && !s.pool.is_empty() {
             self.wake_up_for(id);
         }
