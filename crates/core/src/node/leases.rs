@@ -10,7 +10,7 @@ use filch_types::ranges::{Range, RangeMap, RangeSet};
 use super::job::Tag;
 
 /// Tasks of one worker.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Holding {
     tasks: RangeSet,
     /// Those of them that it said to execute.
@@ -24,7 +24,7 @@ impl Holding {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Leases {
     all: RangeMap<(NodeId, Tag)>,
     of: BTreeMap<NodeId, Holding>,
