@@ -33,7 +33,7 @@ impl Node {
 
     fn job_beat(&self, id: JobId) -> Option<JobBeat> {
         let job = self.jobs.get(&id)?;
-        if !job.work.holds_any() {
+        if !job.work.holds_any() && !job.work.outdated {
             return None;
         }
         Some(JobBeat {
@@ -214,10 +214,12 @@ impl Node {
         if ack.state != JobState::Active {
             // An end is told by facts, whatever the epoch: nothing held has to be listed any more.
             job.work.unacked = Default::default();
+            job.work.failed = Default::default();
         }
         if ack.epoch < job.epoch {
             return;
         }
+        job.work.outdated = false;
         job.work.lease_until = job.work.lease_until.max(sent + lease);
         while job.work.given.front().is_some_and(|g| g.seq <= ack.given_upto) {
             job.work.given.pop_front();
@@ -230,6 +232,7 @@ impl Node {
             }
             for r in same_tag(&job.work.unacked, run.range(), tag) {
                 job.work.unacked.remove(r);
+                job.work.failed.remove(r);
             }
         }
         if from != me {

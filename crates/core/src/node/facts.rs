@@ -9,7 +9,7 @@ use filch_types::record::Record;
 use filch_types::wire::{JobState, Message};
 use filch_types::{BlobId, FactId, JobId, NodeId, StoreId, limits};
 
-use super::job::OutPack;
+use super::job::{Job, OutPack};
 use super::{Asker, Fetch, Made, Node, Then, Timer};
 use crate::Mutant;
 use crate::io::{Event, FetchId, Output};
@@ -19,6 +19,11 @@ use crate::view::Role;
 const MAX_IN_FLIGHT: usize = 8192;
 /// Facts kept in mind for a job that is not kept here yet.
 const MAX_EARLY: usize = 256;
+
+/// Whether a member of R says who joins it: kept before the job itself is, since nobody holds a job who is not in R.
+fn joins(job: &Job, fact: &Fact) -> bool {
+    matches!(fact.body, FactBody::AddReplica(_)) && job.replicas.contains(&fact.by)
+}
 
 type Opened = (FactId, SignedFact, Arc<Fact>);
 
@@ -46,7 +51,7 @@ impl Node {
             if !alone && self.cfg.mutant != Some(Mutant::OutboxWithoutReplicas) {
                 records.push(Record::Outbox(id, fact_id));
             }
-            let ranges = runs.iter().map(|r| r.range()).collect();
+            let ranges = runs.iter().map(|r| (r.range(), r.attempt)).collect();
             let out = OutPack { ranges, signed: Some(signed.clone()), ..OutPack::default() };
             job.outbox.insert(fact_id, out);
         }
@@ -115,7 +120,8 @@ impl Node {
                 Role::Replica => job.held,
                 Role::Observer => true,
                 Role::Hearsay => false,
-            } || fact.body == FactBody::Cancel;
+            } || fact.body == FactBody::Cancel
+                || (job.role == Role::Replica && joins(job, &fact));
             if !kept && job.role == Role::Replica && job.early.len() < MAX_EARLY {
                 job.early.push((from, signed));
                 continue;
@@ -149,6 +155,14 @@ impl Node {
         self.store_facts(id, direct, Some(from));
         if !fetch.is_empty() {
             self.fetch_for_facts(id, from, fetch);
+        }
+    }
+
+    /// Facts that came too early may be in time now.
+    pub(super) fn hear_early(&mut self, id: JobId) {
+        let early = self.jobs.get_mut(&id).map(|j| std::mem::take(&mut j.early)).unwrap_or_default();
+        for (from, fact) in early {
+            self.on_facts(from, vec![fact]);
         }
     }
 
@@ -260,7 +274,9 @@ impl Node {
             }
         }
         job.settled.clear();
+        let members = job.replicas.len();
         job.refresh_replicas();
+        let joined = job.role == Role::Replica && !job.held && job.replicas.len() > members;
         let (owner, keeps) = (job.manifest.owner, job.role == Role::Replica && job.held);
         self.live.insert(id);
         self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
@@ -300,6 +316,10 @@ impl Node {
         }
         if matches!(made, Made::Pin | Made::Here | Made::Asked(_)) {
             self.push_to_replicas(id, facts.iter().map(|f| f.0).collect());
+        }
+        if joined {
+            self.hear_early(id);
+            self.begin_holding(id);
         }
         self.steward_after_facts(id, &touched, ready);
         if !lost.is_empty() {
@@ -377,8 +397,8 @@ impl Node {
     fn unacked_done(&mut self, id: JobId, pack: &FactId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let ranges = job.outbox.get(pack).map(|o| o.ranges.clone()).unwrap_or_default();
-        for r in ranges {
-            job.work.unacked.remove(r);
+        for (r, attempt) in ranges {
+            job.work.acked(r, attempt);
         }
     }
 

@@ -323,6 +323,10 @@ impl Fold {
     pub fn added(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.added.iter().map(|(_, n)| *n)
     }
+    /// The facts that added them.
+    pub fn added_by(&self) -> impl Iterator<Item = FactId> + '_ {
+        self.added.iter().map(|(id, _)| *id)
+    }
     /// The winning results in `range`: pins first, else the best. Only tasks that are done.
     pub fn winners(&self, range: Range) -> Vec<(Range, Best, bool)> {
         let mut out: Vec<(Range, Best, bool)> = Vec::new();

@@ -38,8 +38,8 @@ pub(crate) struct OutPack {
     pub acked: BTreeMap<NodeId, StoreId>,
     /// Durable here.
     pub durable: bool,
-    /// The tasks whose results it has.
-    pub ranges: Vec<Range>,
+    /// The tasks whose results it has, with their attempts.
+    pub ranges: Vec<(Range, u32)>,
     /// Its bytes as long as the ledger does not have them.
     pub signed: Option<SignedFact>,
     pub last_sent: Option<Timestamp>,
@@ -53,7 +53,11 @@ pub(crate) struct Work {
     pub launches: BTreeSet<LaunchId>,
     /// Finished, but the steward has not acked the result.
     pub unacked: RangeMap<Tag>,
+    /// Those of `unacked` that failed: the steward may know already, and grant another attempt.
+    pub failed: RangeSet,
     pub seen_grant: u64,
+    /// The steward grants in an epoch that is over, and has to be told.
+    pub outdated: bool,
     pub given: VecDeque<Given>,
     pub given_seq: u64,
     /// Nothing starts after this (P8).
@@ -71,6 +75,24 @@ pub(crate) struct Work {
 impl Work {
     pub fn holds_any(&self) -> bool {
         !self.queue.is_empty() || !self.running.is_empty() || !self.unacked.is_empty() || !self.given.is_empty()
+    }
+    /// The steward has the result of this attempt, or wants none: it need not be listed any more.
+    pub fn acked(&mut self, range: Range, attempt: u32) {
+        let old: Vec<Range> =
+            self.unacked.overlapping(range).filter(|(_, tag)| tag.attempt <= attempt).map(|(r, _)| r).collect();
+        for r in old {
+            self.unacked.remove(r);
+            self.failed.remove(r);
+        }
+    }
+    /// Parts of a grant that are new here. What runs or waits for its ack is not begun again, unless it failed and this is
+    /// another attempt: then the steward knew before its ack was here.
+    pub fn takes(&mut self, range: Range, attempt: u32) -> Vec<Range> {
+        for r in self.failed.overlapping(range).collect::<Vec<_>>() {
+            self.acked(r, attempt.saturating_sub(1));
+        }
+        let free = self.running.gaps(range);
+        free.into_iter().flat_map(|r| self.unacked.gaps(r)).collect()
     }
     pub fn held_runs(&self) -> usize {
         self.queue.run_count() + self.running.run_count() + self.unacked.run_count()

@@ -498,7 +498,7 @@ impl Node {
             (Asked::Claim(job), r) => self.on_claim_answer(p.peer, p.sent, job, r),
             (Asked::Steal(job), r) => self.on_steal_answer(p.peer, p.sent, job, r),
             (Asked::Replicate(job), Response::Refused(why)) => self.replicate_refused(p.peer, job, why),
-            (Asked::Replicate(_), Response::Replicating) => {}
+            (Asked::Replicate(job), Response::Replicating) => self.replicating(p.peer, job),
             (Asked::Manifest(job), Response::Manifest(m)) => self.on_manifest(p.peer, job, m),
             (Asked::Digest(job), Response::FactIds { buckets, facts, more }) => {
                 self.on_fact_ids(p.peer, job, buckets, facts, more);

@@ -107,7 +107,6 @@ impl Node {
         for out in job.outbox.values_mut().filter(|o| o.durable) {
             out.acked.insert(me, store);
         }
-        let early = std::mem::take(&mut job.early);
         let tell: Vec<NodeId> = std::mem::take(&mut job.tell_held).into_iter().collect();
         let own = job.manifest.owner == me;
         let fresh =
@@ -126,9 +125,7 @@ impl Node {
         self.copies_changed(id);
         self.nudge_submission(id);
         self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
-        for (from, fact) in early {
-            self.on_facts(from, vec![fact]);
-        }
+        self.hear_early(id);
     }
 
     /// A submit is accepted once k distinct stores hold manifest and closure.
@@ -258,7 +255,12 @@ impl Node {
 
     /// Writes manifest and the statement that the closure is here.
     pub(super) fn hold(&mut self, id: JobId) {
+        let me = self.id;
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        if !job.replicas.contains(&me) {
+            // A copy that does not know that it is in R could not carry the job on alone: the fact that says so comes first.
+            return;
+        }
         job.fetching = true;
         let mut records = vec![Record::Manifest(id, (*job.signed).clone()), Record::Held(id)];
         if !job.recorded && job.fold.digest().0 == 0 && job.in_flight.is_empty() {

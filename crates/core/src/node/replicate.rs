@@ -40,7 +40,7 @@ impl Node {
         let outbox: Vec<_> = job.outbox.keys().copied().collect();
         for f in outbox {
             let ranges: Vec<_> =
-                job.fold.pack(&f).map(|p| p.runs.iter().map(|(r, _)| *r).collect()).unwrap_or_default();
+                job.fold.pack(&f).map(|p| p.runs.iter().map(|(r, best)| (*r, best.attempt)).collect()).unwrap_or_default();
             let mut out = OutPack { ranges, durable: true, ..OutPack::default() };
             if job.role == Role::Replica {
                 out.acked.insert(me, store);
@@ -254,7 +254,7 @@ impl Node {
         self.commit(Vec::new(), vec![filch_types::record::Record::Drop(id)], super::Then::Nothing);
     }
 
-    fn begin_holding(&mut self, id: JobId) {
+    pub(super) fn begin_holding(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
         if job.manifest.spec.closure_blobs > 0 {
             self.fetch_closure(id);
@@ -282,6 +282,13 @@ impl Node {
         self.event(Event::Copies(id, copies));
         self.nudge_submission(id);
         self.copies_changed(id);
+    }
+
+    /// It begins to keep the job: if it is no member of R by the manifest, it has to know by whom it is one.
+    pub(super) fn replicating(&mut self, p: NodeId, id: JobId) {
+        let Some(job) = self.jobs.get(&id).filter(|j| !j.manifest.replicas.contains(&p)) else { return };
+        let facts: Vec<_> = job.fold.added_by().collect();
+        self.emit(Output::SendFacts(p, id, facts));
     }
 
     pub(super) fn replicate_refused(&mut self, from: NodeId, id: JobId, why: Refusal) {

@@ -266,8 +266,10 @@ impl Node {
         job.work.backoff = 0;
         job.work.next_ask = self.now;
         if let Some(grant) = grant {
-            if epoch < job.epoch || (epoch == job.epoch && grant <= job.work.seen_grant) {
-                return;
+            if epoch < job.epoch {
+                // Whoever grants does not know of a later epoch: its disk was lost. It has to hear of it, or nothing goes on.
+                job.work.outdated = true;
+                return self.report(id);
             }
             if epoch > job.epoch {
                 job.epoch = epoch;
@@ -279,11 +281,9 @@ impl Node {
         let mut added = 0;
         for run in runs.into_iter().take(limits::MAX_GRANT_RUNS).filter(|r| r.range().hi <= total) {
             let tag = Tag { attempt: run.attempt, hops: run.hops };
-            for r in job.work.running.gaps(run.range()) {
-                for r in job.work.unacked.gaps(r) {
-                    added += u64::from(r.len()) - remove_counted(&mut job.work.queue, r);
-                    job.work.queue.insert(r, tag);
-                }
+            for r in job.work.takes(run.range(), run.attempt) {
+                added += u64::from(r.len()) - remove_counted(&mut job.work.queue, r);
+                job.work.queue.insert(r, tag);
             }
         }
         self.queued += added;
@@ -412,6 +412,7 @@ impl Node {
         }
         if kill && let Some(job) = self.jobs.get_mut(&id) {
             job.work.unacked = Default::default();
+            job.work.failed = Default::default();
         }
         // On a replica only its own fold ends a job: whoever said that it is over may have been the last to know why.
         if let Some(job) = self.jobs.get_mut(&id)
