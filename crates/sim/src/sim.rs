@@ -194,6 +194,8 @@ impl Sim {
         let until = self.world.options.faults_until;
         self.run_until(until)?;
         self.world.settle();
+        // Whoever just started knows nothing of its jobs before its first event.
+        self.run_until(self.world.now + LOOK_US)?;
         let bound = self.world.now + self.world.options.settle_us;
         self.run_until_done(bound)?;
         let calm = self.world.now + CALM_US;

@@ -296,6 +296,10 @@ impl World {
 
     /// What is outstanding, and by which rule it must end.
     pub fn outstanding(&self) -> Option<(&'static str, String)> {
+        let down = |h: &usize| self.settling && !self.hosts[*h].frozen && !self.hosts[*h].is_up();
+        if let Some(h) = (0..self.hosts.len()).find(down) {
+            return Some(("L1", format!("n{h} is on its way back")));
+        }
         self.oracles.iter().find_map(|o| o.waits(self).map(|text| (o.rule(), text)))
     }
     /// What a run whose faults end by themselves has not finished: faults to come or under way, jobs, and whatever else must

@@ -61,7 +61,8 @@ impl Node {
             self.refuse(token, Refusal::UnknownJob);
             return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
         }
-        let Some(job) = self.jobs.get(&id).filter(|_| buckets.len() == 256) else {
+        // A member of R that does not keep the job (its disk went back to before it did) has to be asked again.
+        let Some(job) = self.jobs.get(&id).filter(|j| j.role == Role::Replica && buckets.len() == 256) else {
             if self.planted(Mutant::DeleteByAbsence) {
                 return self
                     .respond(token, Response::FactIds { buckets: (0..=255).collect(), facts: vec![], more: false });

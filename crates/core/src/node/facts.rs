@@ -121,7 +121,7 @@ impl Node {
                 Role::Observer => true,
                 Role::Hearsay => false,
             } || fact.body == FactBody::Cancel
-                || (job.role == Role::Replica && joins(job, &fact));
+                || ((job.role == Role::Replica || !job.outbox.is_empty()) && joins(job, &fact));
             if !kept && job.role == Role::Replica && job.early.len() < MAX_EARLY {
                 job.early.push((from, signed));
                 continue;
@@ -149,7 +149,12 @@ impl Node {
             let needs_blobs = job.role == Role::Replica && !skip_closure && fact.closure().next().is_some();
             if needs_blobs { fetch.push((fact_id, signed, fact)) } else { direct.push((fact_id, signed, fact)) }
         }
-        if self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica && j.held) {
+        if let Some(job) = self.jobs.get(&id).filter(|j| j.role == Role::Replica && j.held) {
+            // A helper that sends something again may wait for members that are gone: it hears who has joined.
+            let added: Vec<FactId> = job.fold.added_by().collect();
+            if !known.is_empty() && !added.is_empty() && !job.replicas.contains(&from) {
+                self.emit(Output::SendFacts(from, id, added));
+            }
             self.send_stored(from, id, known);
         }
         self.store_facts(id, direct, Some(from));
@@ -456,8 +461,13 @@ impl Node {
                 break;
             }
         }
+        let probe = if sends.is_empty() && !only_new { self.probe(id) } else { None };
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut stored: BTreeMap<NodeId, Vec<FactId>> = BTreeMap::new();
+        if let Some((to, fact)) = probe {
+            job.probed = now;
+            stored.insert(to, vec![fact]);
+        }
         let mut direct = Vec::new();
         for (to, fact, signed) in sends {
             if let Some(out) = job.outbox.get_mut(&fact) {
@@ -478,6 +488,19 @@ impl Node {
         // What nobody could be sent now is tried again after a whole period.
         let sent = job.outbox.values().filter_map(|o| o.last_sent).map(|at| at + again).filter(|at| *at > now);
         self.timers.sooner(Timer::Resend(id), sent.min().unwrap_or(now + again));
+    }
+
+    /// A helper whose packs wait for members of R that are gone asks one that is there, now and then: others may have joined,
+    /// or the job may have been deleted, and nobody tells a helper.
+    fn probe(&self, id: JobId) -> Option<(NodeId, FactId)> {
+        let job = self.jobs.get(&id).filter(|j| j.role != Role::Replica)?;
+        if self.now.since(job.probed).0 < 6 * self.cfg.timing.idle_beat.0 {
+            return None;
+        }
+        let steward = [job.steward_id];
+        let to = steward.iter().chain(&job.replicas).copied().find(|n| *n != self.id && self.alive(*n))?;
+        let fact = job.outbox.iter().find(|(_, o)| o.durable).map(|(f, _)| *f)?;
+        Some((to, fact))
     }
 
     pub(super) fn on_resend_timer(&mut self, id: JobId) {

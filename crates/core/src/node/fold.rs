@@ -224,6 +224,11 @@ impl Fold {
                     }
                 }
             }
+            // What has its end neither waits nor is skipped: the success that it waited for may be lost since, and then fail.
+            for ended in self.done.overlapping(*range).collect::<Vec<_>>() {
+                self.skipped.remove(ended);
+                self.waiting.remove(ended);
+            }
             for dead in self.skipped.overlapping(*range).collect::<Vec<_>>() {
                 self.waiting.remove(dead);
             }
@@ -463,6 +468,8 @@ mod tests {
             prop_assert_eq!(a.buckets(), b.buckets());
             prop_assert_eq!(a.waiting().clone(), b.waiting().clone());
             prop_assert_eq!(a.winners(Range::new(0, 12)), b.winners(Range::new(0, 12)));
+            let states = [a.done().len(), a.waiting().len(), a.skipped().len()];
+            prop_assert!(states.iter().sum::<u64>() <= 12, "a task is in one state: {:?}", states);
         }
     }
 }

@@ -196,6 +196,8 @@ pub(crate) struct Job {
     /// Since when fewer than k holders are alive.
     pub thin_since: Option<Timestamp>,
 
+    /// When somebody was last asked what has become of packs that nobody acks.
+    pub probed: Timestamp,
     /// Facts that came before the job itself was kept here; looked at again once it is.
     pub early: Vec<(NodeId, SignedFact)>,
     /// Facts on their way through fetch and commit.
@@ -258,6 +260,7 @@ impl Job {
             last_copy: Timestamp::default(),
             short_since: None,
             thin_since: None,
+            probed: Timestamp::default(),
             early: Vec::new(),
             in_flight: BTreeSet::new(),
             settled: BTreeSet::new(),

@@ -39,8 +39,11 @@ impl Node {
         job.state = job.folded_state();
         let outbox: Vec<_> = job.outbox.keys().copied().collect();
         for f in outbox {
-            let ranges: Vec<_> =
-                job.fold.pack(&f).map(|p| p.runs.iter().map(|(r, best)| (*r, best.attempt)).collect()).unwrap_or_default();
+            let ranges: Vec<_> = job
+                .fold
+                .pack(&f)
+                .map(|p| p.runs.iter().map(|(r, best)| (*r, best.attempt)).collect())
+                .unwrap_or_default();
             let mut out = OutPack { ranges, durable: true, ..OutPack::default() };
             if job.role == Role::Replica {
                 out.acked.insert(me, store);
@@ -292,6 +295,8 @@ impl Node {
     }
 
     pub(super) fn replicate_refused(&mut self, from: NodeId, id: JobId, why: Refusal) {
+        // Who owes packs to a job whose R it knew is gone learns whom to send them to.
+        self.replicating(from, id);
         let name = self.peers.get(&from).and_then(|p| p.hello.as_ref()).map_or(String::new(), |h| h.name.clone());
         if let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.submission.as_mut()) {
             s.why = format!("{name}: {why}");

@@ -37,7 +37,11 @@ impl Node {
             });
             w.running.remove(run.range());
             w.unacked.insert(run.range(), tag);
-            if run.outcome.is_success() { w.failed.remove(run.range()) } else { w.failed.insert(run.range()) }
+            if run.outcome.is_success() {
+                w.failed.remove(run.range())
+            } else {
+                w.failed.insert(run.range())
+            }
             match w.pack.last_mut() {
                 Some(last) if last.continues(&run) => {
                     last.count += run.count;
