@@ -26,6 +26,9 @@ impl Node {
         if job.role == Role::Hearsay {
             return;
         }
+        if self.now < job.quiet_until {
+            return self.timers.set(Timer::AntiEntropy(id), job.quiet_until);
+        }
         if job.role == Role::Replica && !job.held {
             return self.timers.set(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
         }
@@ -89,6 +92,7 @@ impl Node {
     /// What a peer has in the buckets that differ: pull what is missing here, push what is missing there.
     pub(super) fn on_fact_ids(&mut self, from: NodeId, id: JobId, buckets: Vec<u8>, facts: Vec<FactId>, more: bool) {
         let theirs: BTreeSet<FactId> = facts.into_iter().collect();
+        self.known_there(id);
         let drop = self.planted(Mutant::DeleteByAbsence) || self.planted(Mutant::LastWriterWins);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let missing: Vec<FactId> =
@@ -120,6 +124,7 @@ impl Node {
 
     /// A member of R does not know the job: its store was wiped, or the call to keep it got lost.
     pub(super) fn replica_lacks(&mut self, p: NodeId, id: JobId) {
+        self.unknown_there(id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.holders.remove(&p);
         job.settled.remove(&p);

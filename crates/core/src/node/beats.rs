@@ -33,7 +33,7 @@ impl Node {
 
     fn job_beat(&self, id: JobId) -> Option<JobBeat> {
         let job = self.jobs.get(&id)?;
-        if !job.work.holds_any() && !job.work.outdated {
+        if (!job.work.holds_any() && !job.work.outdated) || self.now < job.quiet_until {
             return None;
         }
         Some(JobBeat {
@@ -207,14 +207,17 @@ impl Node {
         let me = self.id;
         let lease = self.cfg.timing.lease_worker;
         let Some(job) = self.jobs.get_mut(&ack.job) else { return };
-        if ack.steward != from {
-            self.learn_steward(ack.job, ack.steward, ack.epoch);
-            return;
-        }
         if ack.state != JobState::Active {
-            // An end is told by facts, whatever the epoch: nothing held has to be listed any more.
+            // An end is told by facts, whatever the epoch and the office: nothing held has to be listed any more.
             job.work.unacked = Default::default();
             job.work.failed = Default::default();
+        }
+        if ack.steward != from {
+            if (ack.steward, ack.epoch, ack.state) == (me, 0, JobState::Active) {
+                self.unknown_there(ack.job);
+            }
+            self.learn_steward(ack.job, ack.steward, ack.epoch);
+            return self.ended_there(ack.job, ack.state);
         }
         if ack.epoch < job.epoch {
             return;
@@ -238,14 +241,20 @@ impl Node {
         if from != me {
             self.learn_steward(ack.job, from, ack.epoch);
         }
-        match ack.state {
+        self.known_there(ack.job);
+        self.ended_there(ack.job, ack.state);
+    }
+
+    /// What a replica says of the state of a job.
+    fn ended_there(&mut self, id: JobId, state: JobState) {
+        match state {
             JobState::Active => {}
-            JobState::Cancelled => self.stop_work(ack.job, true),
+            JobState::Cancelled => self.stop_work(id, true),
             JobState::Deleted => {
-                self.stop_work(ack.job, true);
-                self.owes_nothing(ack.job);
+                self.stop_work(id, true);
+                self.owes_nothing(id);
             }
-            JobState::Succeeded | JobState::Failed => self.stop_work(ack.job, false),
+            JobState::Succeeded | JobState::Failed => self.stop_work(id, false),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use filch_types::fact::{Fact, FactBody, SignedFact};
 use filch_types::ranges::Range;
 use filch_types::record::Record;
+use filch_types::time::Span;
 use filch_types::wire::{JobState, Message};
 use filch_types::{BlobId, FactId, JobId, NodeId, StoreId, limits};
 
@@ -19,6 +20,8 @@ use crate::view::Role;
 const MAX_IN_FLIGHT: usize = 8192;
 /// Facts kept in mind for a job that is not kept here yet.
 const MAX_EARLY: usize = 256;
+/// Limits the doublings of the pause between rounds of packs that nobody acks.
+const MAX_UNHEARD: u32 = 6;
 
 /// Whether a member of R says who joins it: kept before the job itself is, since nobody holds a job who is not in R.
 fn joins(job: &Job, fact: &Fact) -> bool {
@@ -377,6 +380,7 @@ impl Node {
         }
         let me = self.id;
         self.told(id, from, &facts);
+        self.known_there(id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let (owner, steward) = (job.manifest.owner, job.steward_id);
         let counts = job.replicas.contains(&from);
@@ -430,11 +434,18 @@ impl Node {
 
     /// Sends packs that replicas have not acked. `only_new`: those never sent.
     pub(super) fn send_outbox(&mut self, id: JobId, only_new: bool) {
-        let (me, now, again) = (self.id, self.now, self.cfg.timing.resend);
-        let Some(job) = self.jobs.get(&id) else { return };
+        let (me, now) = (self.id, self.now);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         if job.outbox.is_empty() {
             return;
         }
+        if now < job.quiet_until {
+            return self.timers.sooner(Timer::Resend(id), job.quiet_until);
+        }
+        // A steward that waits for them hears of them at the usual pace; else those who never ack are tried ever more rarely.
+        job.unheard = if job.work.holds_any() { 0 } else { (job.unheard + u32::from(!only_new)).min(MAX_UNHEARD) };
+        let again = Span(self.cfg.timing.resend.0 << job.unheard.saturating_sub(1));
+        let Some(job) = self.jobs.get(&id) else { return };
         // The steward and the owner first, then as many others as r asks for.
         let mut order = vec![job.steward_id, job.manifest.owner];
         order.extend(job.replicas.iter().copied());

@@ -198,6 +198,12 @@ pub(crate) struct Job {
 
     /// When somebody was last asked what has become of packs that nobody acks.
     pub probed: Timestamp,
+    /// Answers in a row that the job is unknown, to a node that does not keep it itself.
+    pub strayed: u32,
+    /// Nothing is asked or said about it before.
+    pub quiet_until: Timestamp,
+    /// Rounds of packs in a row that nobody acked.
+    pub unheard: u32,
     /// Facts that came before the job itself was kept here; looked at again once it is.
     pub early: Vec<(NodeId, SignedFact)>,
     /// Facts on their way through fetch and commit.
@@ -261,6 +267,9 @@ impl Job {
             short_since: None,
             thin_since: None,
             probed: Timestamp::default(),
+            strayed: 0,
+            quiet_until: Timestamp::default(),
+            unheard: 0,
             early: Vec::new(),
             in_flight: BTreeSet::new(),
             settled: BTreeSet::new(),

@@ -181,6 +181,7 @@ impl Node {
             {
                 job.settled.remove(&p);
                 job.strangers.remove(&p);
+                (job.unheard, job.quiet_until) = (0, Timestamp::default());
                 if !job.outbox.is_empty() {
                     self.timers.sooner(Timer::Resend(id), self.now);
                 }

@@ -15,6 +15,7 @@ mod replicate;
 mod revoke;
 mod seek;
 mod steward;
+mod strays;
 mod tasks;
 mod timers;
 mod views;

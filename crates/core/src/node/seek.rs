@@ -238,7 +238,7 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.work.asking = false;
         job.work.backoff = (job.work.backoff * 2).clamp(min, max);
-        job.work.next_ask = self.now + Span(job.work.backoff);
+        job.work.next_ask = (self.now + Span(job.work.backoff)).max(job.quiet_until);
         let at = job.work.next_ask;
         self.timers.sooner(Timer::Seek, at);
     }
@@ -261,6 +261,7 @@ impl Node {
 
     fn take_grant(&mut self, id: JobId, sent: Timestamp, epoch: u32, grant: Option<u64>, runs: Vec<LeaseRun>) {
         let lease = self.cfg.timing.lease_worker;
+        self.known_there(id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.work.asking = false;
         job.work.backoff = 0;
@@ -325,6 +326,10 @@ impl Node {
                         self.maybe_drop(id);
                     }
                 }
+            }
+            Response::Refused(Refusal::UnknownJob) => {
+                self.unknown_there(id);
+                self.no_luck(id);
             }
             _ => self.no_luck(id),
         }
@@ -439,6 +444,7 @@ impl Node {
             if older {
                 return;
             }
+            job.quiet_until = Default::default();
             let (steward, epoch) = (s.steward, s.epoch);
             // An observer's facts may outlive every replica that had them: then they count for nothing (P4).
             let outdated = state == JobState::Active && epoch > job.epoch && job.outbox.is_empty();

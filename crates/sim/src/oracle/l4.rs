@@ -69,9 +69,10 @@ impl Oracle for L4 {
     }
 }
 
-/// Whether any node that is left has the job or its tombstone: a copy may be lost while its delete is on the way.
+/// Whether any node that is left keeps the job or its tombstone (not only facts of it): the last copy may be lost while its
+/// delete is on the way.
 fn somebody_knows(world: &World, job: Option<JobId>) -> bool {
-    let kept = |h: &Host| job.is_some_and(|j| h.disk.image.jobs.contains_key(&j));
+    let kept = |h: &Host| job.and_then(|j| h.disk.image.jobs.get(&j)).is_some_and(|k| k.held || k.tombstone.is_some());
     world.hosts.iter().any(|h| !h.frozen && kept(h))
 }
 

@@ -54,6 +54,10 @@ impl Oracle for S9 {
             if !(0..world.hosts.len()).filter(up).any(|h| revoked_on_disk(world, h, *job)) {
                 continue;
             }
+            // What nobody holds any more (more copies were lost than promised) can neither go on nor be made equal.
+            if !*deleted && !(0..world.hosts.len()).filter(up).any(|h| world.holds_all(h, *job)) {
+                continue;
+            }
             for h in (0..world.hosts.len()).filter(up) {
                 let view = world.hosts[h].node.as_ref().and_then(|n| n.job(*job)).filter(|v| v.role == Role::Replica);
                 let Some(view) = view else { continue };

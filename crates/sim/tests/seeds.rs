@@ -1,0 +1,31 @@
+//! Seeds that broke a rule once. Most of what they found took thousands of others to find. (Drawing options in another way
+//! makes other runs of them: an exact test in `core` guards what matters most.)
+
+mod common;
+
+use filch_sim::Profile;
+
+#[test]
+fn seeds_that_broke_a_rule_once() {
+    let once: [(Profile, &str, &[u64]); 13] = [
+        (Profile::FaultFree, "S11: a retry was granted before the ack of the failure", &[290, 885, 200595, 201370]),
+        (Profile::Swarm, "L1: a steward that lost its round was told by nobody", &[10260, 201600]),
+        (Profile::Crash, "L1: the same", &[200006]),
+        (Profile::Swarm, "L1: the last copy did not know that it is in R", &[71016]),
+        (Profile::Swarm, "L1: the run was taken for settled before it began", &[40647]),
+        (Profile::Crash, "L1: a task counted as done and as skipped", &[200603]),
+        (Profile::Swarm, "L3: a member without a copy answered as if it had one", &[2299]),
+        (Profile::Swarm, "L3: packs for members that are gone barred a copy", &[50056]),
+        (Profile::Swarm, "L4: a repair took minutes though a client waited", &[30006, 50491, 80322, 81150, 202264]),
+        (Profile::Minimal, "L4: a delete of what nobody keeps", &[200178]),
+        (Profile::Swarm, "L6: nobody told a helper of the delete", &[60244, 81014]),
+        (Profile::Swarm, "L7: helpers of jobs that nobody keeps, or that are cancelled", &[2463, 10098]),
+        (Profile::Crash, "L7: the same", &[200493]),
+    ];
+    for (profile, _why, seeds) in once {
+        for seed in seeds {
+            common::check(profile, *seed);
+        }
+    }
+    common::check(Profile::OverBudget, 201257);
+}
