@@ -3,17 +3,17 @@
 mod common;
 
 use common::{World, config, id, spec};
-use filch_core::io::{ClientId, Reply, Ticket, Token};
+use filch_core::io::{ClientId, LaunchId, Reply, Ticket, Token};
 use filch_core::{Event, Input, Node, Output};
 use filch_types::fact::{Fact, FactBody};
 use filch_types::manifest::{Edge, EdgeKind};
 use filch_types::record::Record;
 use filch_types::sign::{Keyring, Simulated};
 use filch_types::time::Span;
-use filch_types::wire::{Beat, Hello, JobBeat, JobState, LeaseRun, Message, Request, Response};
+use filch_types::wire::{Beat, Hello, JobBeat, JobState, LeaseRun, Message, Request, Response, Summary};
 use filch_types::{
-    JobId, MachineId, Manifest, NodeId, Nonce, Outcome, ResultRun, SignedFact, SignedManifest, StoreId, TaskOutput,
-    Timestamp,
+    Cause, JobId, MachineId, Manifest, NodeId, Nonce, Outcome, ResultRun, SignedFact, SignedManifest, StoreId,
+    TaskOutput, Timestamp,
 };
 
 /// One node with imaginary peers: whatever it wants from them is looked at here.
@@ -64,6 +64,22 @@ impl Alone {
         let at = out.iter().position(|o| matches!(o, Output::Respond(t, _) if *t == token)).expect("answered");
         let Output::Respond(_, r) = out.remove(at) else { unreachable!() };
         (r, out)
+    }
+    /// Answers the one request in `out` that is meant.
+    fn answer(&mut self, out: &[Output], meant: impl Fn(&Request) -> bool, r: Response) -> Vec<Output> {
+        let req = out.iter().find_map(|o| match o {
+            Output::Request(_, req, body) if meant(body) => Some(*req),
+            _ => None,
+        });
+        self.give(Input::Response(req.expect("asked"), r))
+    }
+    /// Heartbeats of so many milliseconds.
+    fn beats(&mut self, ms: u64) -> Vec<Beat> {
+        let beats = self.pass(ms).into_iter().filter_map(|o| match o {
+            Output::Request(_, _, Request::Beat(b)) => Some(b),
+            _ => None,
+        });
+        beats.collect()
     }
     fn commit_all(&mut self, out: &[Output]) -> Vec<Output> {
         let mut more = Vec::new();
@@ -405,4 +421,111 @@ fn s5_a_job_that_is_on_disk_is_not_forgotten_when_its_input_rots_before_the_ack(
     let out = a.give(Input::ClosureFailed(job, "no provider".into()));
     assert!(a.node.job(job).is_some(), "it may have results and pins");
     assert!(!out.iter().any(|o| matches!(o, Output::Reply(_, Reply::Refused(_)))));
+}
+
+/// A helper that was granted task 0 of a job of node 1, as attempt `attempt` of an epoch; what it did then.
+fn helps(a: &mut Alone, epoch: u32, granted_in: u32) -> (JobId, Vec<Output>) {
+    a.peer(1);
+    let manifest = Manifest {
+        owner: id(1),
+        nonce: Nonce([3; 16]),
+        created_ms: 0,
+        k: 1,
+        r: 1,
+        replicas: vec![id(1)],
+        spec: spec(1),
+    };
+    let signed = SignedManifest::sign(&manifest, &Simulated(id(1))).unwrap();
+    let job = signed.job();
+    let summary = Summary {
+        job,
+        owner: id(1),
+        name: String::new(),
+        replicas: vec![id(1)],
+        steward: id(1),
+        epoch,
+        seq: 1,
+        priority: 0,
+        needs: vec!["handler:noop".into()],
+        total: 1,
+        succeeded: 0,
+        failed: 0,
+        leased: 0,
+        grantable: 1,
+        state: JobState::Active,
+        created_ms: 0,
+    };
+    let out = a.give(Input::Gossip(summary));
+    let out = a.answer(&out, |r| matches!(r, Request::Manifest(_)), Response::Manifest(signed));
+    let out = a.answer(&out, |r| matches!(r, Request::Claim { .. }), grant(granted_in, 1, 1));
+    (job, out)
+}
+
+fn grant(epoch: u32, grant: u64, attempt: u32) -> Response {
+    let runs = vec![LeaseRun { lo: 0, count: 1, attempt, hops: 0 }];
+    Response::Grant { epoch, grant, runs, manifest: None, bags: vec![] }
+}
+
+fn launched(out: &[Output]) -> Option<(LaunchId, u32)> {
+    out.iter().find_map(|o| match o {
+        Output::Launch(l) => Some((l.id, l.attempt)),
+        _ => None,
+    })
+}
+
+#[test]
+fn s11_a_retry_is_taken_though_the_ack_of_the_failure_is_still_on_its_way() {
+    let mut a = Alone::new(2);
+    let (job, out) = helps(&mut a, 0, 0);
+    let (launch, attempt) = launched(&out).expect("it runs");
+    let outcome = Outcome::Failed(Cause::Exit(1), TaskOutput::default());
+    let runs = vec![ResultRun { lo: 0, count: 1, attempt, wall_us: 1, outcome }];
+    a.give(Input::Finished { launch, runs });
+    // It had asked for its other slot before.
+    let out = a.answer(&out, |r| matches!(r, Request::Claim { .. }), grant(0, 2, 2));
+    assert_eq!(launched(&out).map(|l| l.1), Some(2));
+    // The ack of the first attempt says nothing of the second.
+    let outcome = Outcome::Success(TaskOutput::default());
+    let runs = vec![ResultRun { lo: 0, count: 1, attempt: 2, wall_us: 1, outcome }];
+    let (launch, _) = launched(&out).unwrap();
+    a.give(Input::Finished { launch, runs });
+    let facts = a.node.facts(job);
+    a.give(Input::Message(id(1), Message::Stored { job, store: StoreId([1; 16]), facts }));
+    let held = a.beats(1000).into_iter().find_map(|b| b.jobs.into_iter().find(|j| j.job == job)).map(|j| j.held);
+    assert_eq!(held.map(|h| h[0].attempt), Some(2), "until its own ack it is listed");
+}
+
+#[test]
+fn l1_a_steward_that_lost_its_round_hears_of_the_later_epoch() {
+    let mut a = Alone::new(2);
+    let (job, out) = helps(&mut a, 17, 9);
+    assert_eq!(launched(&out), None, "granted in an epoch that is over");
+    let said = a.beats(1000).into_iter().find_map(|b| b.jobs.into_iter().find(|j| j.job == job));
+    assert_eq!(said.map(|j| j.epoch), Some(17));
+}
+
+#[test]
+fn p12_nobody_says_that_it_holds_a_job_before_it_knows_that_it_is_in_r() {
+    let mut a = Alone::new(4);
+    a.peer(1);
+    let manifest = Manifest {
+        owner: id(1),
+        nonce: Nonce([3; 16]),
+        created_ms: 0,
+        k: 2,
+        r: 2,
+        replicas: vec![id(1), id(2)],
+        spec: spec(5),
+    };
+    let signed = SignedManifest::sign(&manifest, &Simulated(id(1))).unwrap();
+    let job = signed.job();
+    let holds = |out: &[Output]| out.iter().any(|o| matches!(o, Output::Send(_, Message::Held { .. })));
+    let (r, out) = a.ask(1, Request::Replicate(signed));
+    assert!(matches!(r, Response::Replicating));
+    assert!(tickets(&out).is_empty() && !holds(&a.commit_all(&out)));
+    let fact = Fact { job, by: id(1), body: FactBody::AddReplica(id(4)) };
+    let added = SignedFact::sign(&fact, &Simulated(id(1))).unwrap();
+    let out = a.give(Input::Message(id(1), Message::Facts(vec![added])));
+    let out = a.commit_all(&out);
+    assert!(holds(&a.commit_all(&out)), "the fact first, then the job, then the word");
 }

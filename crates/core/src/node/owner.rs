@@ -67,8 +67,6 @@ impl Node {
         s.clients.push(client);
         self.emit(Output::Reply(client, Reply::Submitted(id)));
         self.timers.ensure(Timer::Submit(id), self.now + self.cfg.timing.submit);
-        // Somebody waits again: a repair that had minutes has not any more.
-        self.timers.sooner(Timer::Repair(id), self.now + self.cfg.timing.resend);
         self.resend_replication(id);
         // Members of R may have gone since; the repair of a job that nobody waited for was in no hurry.
         self.copies_changed(id);
