@@ -82,6 +82,11 @@ pub enum Input {
     /// They could not be had now.
     FetchFailed(FetchId, String),
 
+    /// A launch waits for inputs that are on their way: nothing of it executes before `Staged`. Not said of launches that can
+    /// begin at once.
+    Staging(LaunchId),
+    /// The inputs of a launch that waited are here.
+    Staged(LaunchId),
     /// Tasks of a launch ended, in order. Their output blobs are in the store, not necessarily synced.
     Finished {
         /// The launch.

@@ -63,6 +63,8 @@ impl World {
         };
         let needed = self.inputs(&info, tasks);
         if needed.iter().any(|(b, _)| !self.hosts[h].shelf.has(*b)) {
+            let life = self.hosts[h].life;
+            self.after(0, Ev::Staging { host: h, life, launch: id });
             return self.fetch(h, FetchFor::Launch(slot, id), job, needed, from);
         }
         // A spawn is never instant: what starts in an event is seen by the next one.
@@ -94,7 +96,11 @@ impl World {
             return;
         }
         let step = batch.step;
-        if ok { self.after_spawn(h, slot, step) } else { self.bounce(h, slot, "an input is not to be had") }
+        if !ok {
+            return self.bounce(h, slot, "an input is not to be had");
+        }
+        self.feed(h, Input::Staged(launch));
+        self.after_spawn(h, slot, step);
     }
 
     pub(crate) fn exec_step(&mut self, h: usize, slot: u16, step: u64) {

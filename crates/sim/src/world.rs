@@ -38,6 +38,7 @@ pub(crate) enum Ev {
     Fetch { host: usize, life: u32, fetch: u64 },
     Exec { host: usize, life: u32, slot: u16, step: u64 },
     Kill { host: usize, life: u32, launch: LaunchId },
+    Staging { host: usize, life: u32, launch: LaunchId },
     Scrub { host: usize, life: u32, job: JobId },
     Submit { plan: usize },
     Act { plan: usize, action: usize },
@@ -389,6 +390,11 @@ impl World {
                     self.kill(host, launch);
                 }
             }
+            Ev::Staging { host, life, launch } => {
+                if self.lives(host, life) {
+                    self.feed(host, Input::Staging(launch));
+                }
+            }
             Ev::Scrub { host, life, job } => {
                 if self.lives(host, life) {
                     self.scrub(host, job);
@@ -522,6 +528,10 @@ impl World {
             self.violate("S10", format!("n{h}: one input caused more than {MAX_OUTPUTS} outputs"));
         }
         for output in outputs.drain(..) {
+            if !self.hosts[h].is_up() {
+                self.violate("S14", format!("n{h} has something to do after it said that it is drained: {output:?}"));
+                break;
+            }
             if self.trace.is_some() {
                 let line = crate::trace::output(self, &output);
                 self.note(|| format!("n{h} -> {line}"));

@@ -41,7 +41,7 @@ impl Node {
             epoch: job.epoch,
             seen_grant: job.work.seen_grant,
             held: job.work.held(),
-            running: job.work.running.iter().map(|(r, _)| r).collect(),
+            running: self.executing(id),
             given: job.work.given.iter().copied().collect(),
             bags: Vec::new(),
         })

@@ -123,6 +123,8 @@ struct Running {
     slot: u16,
     /// What it takes of the slot's depth.
     weight: u8,
+    /// Its inputs are on their way: nothing of it executes yet.
+    staging: bool,
 }
 
 /// Facts whose closure is being fetched (P4).
@@ -296,6 +298,8 @@ impl Node {
             Input::ClosureLost(j) => self.on_closure_lost(j),
             Input::Fetched(f) => self.on_fetched(f),
             Input::FetchFailed(f, why) => self.on_fetch_failed(f, why),
+            Input::Staging(launch) => self.on_staging(launch, true),
+            Input::Staged(launch) => self.on_staging(launch, false),
             Input::Finished { launch, runs } => self.on_finished(launch, runs),
             Input::Split { .. } | Input::Bag { .. } | Input::BagFailed { .. } => {}
             Input::Bounced { launch, tasks, why } => self.on_bounced(launch, tasks, why),
@@ -330,8 +334,7 @@ impl Node {
                 Timer::Submit(j) => self.on_submit_timer(j),
                 Timer::Bury(j) => self.bury(j, Vec::new()),
                 Timer::Tell(j) => self.tell(j),
-                Timer::Seek => {}
-                Timer::Drain => self.check_drained(),
+                Timer::Seek | Timer::Drain => {}
             }
         }
         self.pump();

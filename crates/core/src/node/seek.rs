@@ -40,7 +40,11 @@ impl Node {
 
     /// Everything that can go on, goes on. Runs after every input.
     pub(super) fn pump(&mut self) {
-        if self.draining || self.slots.is_empty() {
+        if self.draining {
+            // Last of all, so that nothing is left to do once it says so.
+            return self.check_drained();
+        }
+        if self.slots.is_empty() {
             return;
         }
         // What a node grants to itself can start at once; each round either takes work or ends.
@@ -102,7 +106,7 @@ impl Node {
         let weight = if tag.hops & CAREFUL != 0 { SLOT_DEPTH } else { 1 };
         self.slots[slot] += weight;
         self.counters.launched += u64::from(tasks.len());
-        self.launches.insert(launch, Running { job: id, left: tasks, tag, slot: slot as u16, weight });
+        self.launches.insert(launch, Running { job: id, left: tasks, tag, slot: slot as u16, weight, staging: false });
         let me = self.id;
         let from = replicas.into_iter().filter(|r| *r != me && self.alive(*r)).collect();
         let attempt = tag.attempt;
@@ -521,7 +525,6 @@ impl Node {
                 self.report(id);
             }
         }
-        self.check_drained();
     }
 
     pub(super) fn check_drained(&mut self) {

@@ -324,6 +324,8 @@ impl Node {
                     if holder.is_some_and(|(n, old)| n == w && fresh(old)) && g.to != w {
                         s.leased.insert(r, g.to, Tag { attempt: g.run.attempt, hops: g.run.hops });
                         let thief = s.workers.entry(g.to).or_default();
+                        // What it last said of an earlier attempt says nothing of this one.
+                        thief.running.remove(r);
                         thief.incoming.push((r, now + lease_time));
                         thief.expires = thief.expires.max(now + lease_time);
                         self.timers.set(Timer::Lease(jb.job, g.to), thief.expires);

@@ -15,6 +15,26 @@ fn weight(run: &ResultRun) -> usize {
 }
 
 impl Node {
+    pub(super) fn on_staging(&mut self, launch: LaunchId, waits: bool) {
+        if let Some(l) = self.launches.get_mut(&launch) {
+            l.staging = waits;
+        }
+    }
+
+    /// Tasks that a crash could take down (P14): of the first launch of each slot, unless it waits for its inputs. A launch of
+    /// several is a few milliseconds of work and counts as one.
+    pub(super) fn executing(&self, id: JobId) -> Vec<Range> {
+        let mut seen = vec![false; self.slots.len()];
+        let mut out = filch_types::RangeSet::default();
+        for l in self.launches.values() {
+            let first = seen.get_mut(usize::from(l.slot)).is_some_and(|s| !std::mem::replace(s, true));
+            if first && !l.staging && l.job == id {
+                out.insert(l.left);
+            }
+        }
+        out.iter().collect()
+    }
+
     pub(super) fn on_finished(&mut self, launch: LaunchId, runs: Vec<ResultRun>) {
         let Some(l) = self.launches.get_mut(&launch) else { return };
         let (id, tag) = (l.job, l.tag);
@@ -111,7 +131,6 @@ impl Node {
         }
         if self.draining {
             self.flush_pack(id);
-            self.check_drained();
         }
         self.maybe_drop(id);
     }

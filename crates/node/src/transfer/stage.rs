@@ -114,6 +114,7 @@ impl Stager {
         }
         let me = self.clone();
         let id = launch.id;
+        self.inbox.push(Input::Staging(id));
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let task = self.runtime.spawn(async move {
             let (tasks, staged) = (launch.tasks, me.stage(&launch).await);
@@ -123,7 +124,10 @@ impl Stager {
                 return;
             }
             match staged {
-                Ok(()) => me.exec.start(batch(launch)),
+                Ok(()) => {
+                    me.inbox.push(Input::Staged(id));
+                    me.exec.start(batch(launch));
+                }
                 Err(why) => {
                     me.inbox.push(Input::Bounced { launch: id, tasks, why: format!("input unavailable: {why}") })
                 }

@@ -1,14 +1,17 @@
-//! S12: crash budgets. A task is charged only for attempts that an executor had been given, and fails as `NodeLost` only when
-//! it was charged often enough and really began to run more than once. Guards P14: queued tasks and orderly drains cost
-//! nothing. (An executor reports no starts, so that all tasks of a launch count as executing.)
+//! S12: crash budgets. A task is charged only for attempts that executed: it began, or another task of the same launch did (a
+//! launch of several tasks is a few milliseconds of work, and an executor does not report the start of each). It fails as
+//! `NodeLost` only when it was charged often enough and really began to run more than once. Guards P14: queued tasks, those that
+//! wait for their inputs and orderly drains cost nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use filch_core::Output;
+use filch_core::{LaunchId, Output};
+use filch_types::ranges::Range;
 use filch_types::record::Record;
-use filch_types::{Cause, FactBody, FactId, JobId, Outcome, RangeSet, limits};
+use filch_types::{Cause, FactBody, FactId, JobId, Outcome, limits};
 
 use super::{Oracle, Seen};
+use crate::history::Run;
 use crate::world::World;
 
 /// See the module.
@@ -16,7 +19,18 @@ use crate::world::World;
 pub struct S12 {
     checked: BTreeSet<FactId>,
     charged: BTreeSet<(JobId, u32, u32)>,
-    launched: BTreeMap<(JobId, u32), RangeSet>,
+    /// By job and attempt: what was launched where, and in which life of the node.
+    launched: BTreeMap<(JobId, u32), Vec<(Range, LaunchId, usize, u32)>>,
+}
+
+impl S12 {
+    fn executed(&self, world: &World, job: JobId, index: u32, attempt: u32) -> bool {
+        let launches = self.launched.get(&(job, attempt)).map_or(&[][..], Vec::as_slice);
+        launches.iter().filter(|(r, ..)| r.lo <= index && index < r.hi).any(|&(tasks, launch, host, life)| {
+            let this = |r: &Run| (r.launch, r.host, r.life) == (launch, host, life);
+            (tasks.lo..tasks.hi).any(|i| world.history.of(job, i).iter().any(this))
+        })
+    }
 }
 
 impl Oracle for S12 {
@@ -25,8 +39,9 @@ impl Oracle for S12 {
     }
 
     fn saw(&mut self, world: &World, seen: &Seen<'_>) -> Result<(), String> {
-        if let Seen::Did { output: Output::Launch(l), .. } = seen {
-            self.launched.entry((l.job, l.attempt)).or_default().insert(l.tasks);
+        if let Seen::Did { host, output: Output::Launch(l) } = seen {
+            let life = world.hosts[*host].life;
+            self.launched.entry((l.job, l.attempt)).or_default().push((l.tasks, l.id, *host, life));
         }
         let Seen::Durable { host, record: Record::Fact(job, id, _) } = seen else { return Ok(()) };
         if !self.checked.insert(*id) {
@@ -36,9 +51,9 @@ impl Oracle for S12 {
         match &info.fact.body {
             FactBody::Lost(list) => {
                 for (index, attempt) in list {
-                    if !self.launched.get(&(*job, *attempt)).is_some_and(|l| l.contains(*index)) {
+                    if !self.executed(world, *job, *index, *attempt) {
                         return Err(format!(
-                            "n{host} charges {job:?}#{index} for attempt {attempt:#x}, never launched"
+                            "n{host} charges {job:?}#{index} for attempt {attempt:#x}, which did not execute"
                         ));
                     }
                     self.charged.insert((*job, *index, *attempt));
