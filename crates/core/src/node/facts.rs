@@ -284,7 +284,13 @@ impl Node {
         job.settled.clear();
         let members = job.replicas.len();
         job.refresh_replicas();
-        let joined = job.role == Role::Replica && !job.held && job.replicas.len() > members;
+        let more = job.replicas.len() > members;
+        let joined = job.role == Role::Replica && !job.held && more;
+        if more && !job.outbox.is_empty() {
+            // There is somebody new to take what nobody acked.
+            job.unheard = 0;
+            self.timers.sooner(Timer::Resend(id), self.now);
+        }
         let (owner, keeps) = (job.manifest.owner, job.role == Role::Replica && job.held);
         self.live.insert(id);
         self.timers.ensure(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);

@@ -123,6 +123,7 @@ struct Running {
     slot: u16,
     /// What it takes of the slot's depth.
     weight: u8,
+    since: Timestamp,
     /// Its inputs are on their way: nothing of it executes yet.
     staging: bool,
 }

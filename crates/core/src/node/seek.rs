@@ -106,7 +106,10 @@ impl Node {
         let weight = if tag.hops & CAREFUL != 0 { SLOT_DEPTH } else { 1 };
         self.slots[slot] += weight;
         self.counters.launched += u64::from(tasks.len());
-        self.launches.insert(launch, Running { job: id, left: tasks, tag, slot: slot as u16, weight, staging: false });
+        self.launches.insert(
+            launch,
+            Running { job: id, left: tasks, tag, slot: slot as u16, weight, since: self.now, staging: false },
+        );
         let me = self.id;
         let from = replicas.into_iter().filter(|r| *r != me && self.alive(*r)).collect();
         let attempt = tag.attempt;

@@ -21,14 +21,15 @@ impl Node {
         }
     }
 
-    /// Tasks that a crash could take down (P14): of the first launch of each slot, unless it waits for its inputs. A launch of
-    /// several is a few milliseconds of work and counts as one.
+    /// Tasks that a crash could take down (P14): of the first launch of each slot, unless it waits for its inputs or is so young
+    /// that it may not have begun. A launch of several is a few milliseconds of work and counts as one.
     pub(super) fn executing(&self, id: JobId) -> Vec<Range> {
         let mut seen = vec![false; self.slots.len()];
         let mut out = filch_types::RangeSet::default();
         for l in self.launches.values() {
             let first = seen.get_mut(usize::from(l.slot)).is_some_and(|s| !std::mem::replace(s, true));
-            if first && !l.staging && l.job == id {
+            let begun = !l.staging && self.now.since(l.since) >= self.cfg.timing.batch;
+            if first && begun && l.job == id {
                 out.insert(l.left);
             }
         }

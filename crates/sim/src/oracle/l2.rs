@@ -1,4 +1,5 @@
-//! L2: digests converge. All nodes of the core that keep a job come to hold the same facts, on disk and folded. Guards P10.
+//! L2: digests converge. All nodes of the core that keep a job come to hold the same facts, on disk and folded; and where
+//! there are r of them, nobody is left with a result that it could not deliver. Guards P5, P10.
 
 use super::{Oracle, core_keepers, live_jobs};
 use crate::world::World;
@@ -21,6 +22,14 @@ impl Oracle for L2 {
             if let Some(&h) = rest.iter().find(|h| facts(**h) != want) {
                 let (a, b) = (want.map_or(0, |f| f.len()), facts(h).map_or(0, |f| f.len()));
                 return Some(format!("n{first} has {a} facts of {job:?}, n{h} has {b}, and they differ"));
+            }
+            let r = world.info(job).map_or(0, |i| usize::from(i.manifest.r));
+            let owes = |h: &usize| world.hosts[*h].disk.image.jobs.get(&job).is_some_and(|k| !k.outbox.is_empty());
+            let up = |h: &usize| world.hosts[*h].is_up() && !world.hosts[*h].frozen;
+            if keepers.len() >= r
+                && let Some(h) = (0..world.hosts.len()).filter(up).find(owes)
+            {
+                return Some(format!("n{h} still has results of {job:?} to deliver"));
             }
         }
         None
