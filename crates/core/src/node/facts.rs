@@ -379,6 +379,14 @@ impl Node {
         }
     }
 
+    /// The disk is full: that a pack was delivered is written later, or it would be sent again after a restart.
+    pub(super) fn delivered_failed(&mut self, id: JobId, pack: FactId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.delivered.insert(pack);
+            self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        }
+    }
+
     /// A store says that it holds facts durably.
     pub(super) fn on_stored(&mut self, from: NodeId, id: JobId, store: StoreId, facts: Vec<FactId>) {
         if self.store_of(from).is_some_and(|s| s != store) {
@@ -433,7 +441,7 @@ impl Node {
         }
         if !alone {
             // Also when the acks were faster than this disk: tickets commit in order.
-            self.commit(Vec::new(), vec![Record::OutboxDone(id, pack)], Then::Nothing);
+            self.commit(Vec::new(), vec![Record::OutboxDone(id, pack)], Then::Delivered(id, pack));
         }
         self.maybe_drop(id);
     }
@@ -529,6 +537,10 @@ impl Node {
             self.check_outbox(id, f);
         }
         self.commit_again(id);
+        let delivered = self.jobs.get_mut(&id).map(|j| std::mem::take(&mut j.delivered)).unwrap_or_default();
+        for pack in delivered {
+            self.commit(Vec::new(), vec![Record::OutboxDone(id, pack)], Then::Delivered(id, pack));
+        }
         self.send_outbox(id, false);
         self.resend_replication(id);
         let Some(job) = self.jobs.get(&id) else { return };

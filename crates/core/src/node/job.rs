@@ -196,6 +196,8 @@ pub(crate) struct Job {
     /// Since when fewer than k holders are alive.
     pub thin_since: Option<Timestamp>,
 
+    /// Delivered packs whose row in the outbox found the disk full when it was to go.
+    pub delivered: BTreeSet<FactId>,
     /// When somebody was last asked what has become of packs that nobody acks.
     pub probed: Timestamp,
     /// Answers in a row that the job is unknown, to a node that does not keep it itself.
@@ -266,6 +268,7 @@ impl Job {
             last_copy: Timestamp::default(),
             short_since: None,
             thin_since: None,
+            delivered: BTreeSet::new(),
             probed: Timestamp::default(),
             strayed: 0,
             quiet_until: Timestamp::default(),

@@ -78,6 +78,8 @@ enum Then {
         ack: Option<NodeId>,
         made: Made,
     },
+    /// A pack left the outbox.
+    Delivered(JobId, FactId),
     /// The steward's round.
     Round(JobId),
     /// The job is gone.
@@ -438,7 +440,7 @@ impl Node {
             Some(Then::Facts { job, facts, ack, made }) => self.facts_durable(job, facts, ack, made),
             Some(Then::Round(job)) => self.round_durable(job),
             Some(Then::Forgotten { askers, job }) => self.forgotten(job, askers),
-            Some(Then::Nothing) | None => {}
+            Some(Then::Delivered(..) | Then::Nothing) | None => {}
         }
     }
 
@@ -448,6 +450,7 @@ impl Node {
             Some(Then::Held(job)) => self.hold_failed(job, why),
             Some(Then::Facts { job, facts, made, .. }) => self.facts_failed(job, facts, made, why),
             Some(Then::Round(job)) => self.round_failed(job),
+            Some(Then::Delivered(job, pack)) => self.delivered_failed(job, pack),
             Some(Then::Forgotten { askers, job }) => self.bury_failed(job, askers, &why),
             Some(Then::Nothing) | None => {}
         }

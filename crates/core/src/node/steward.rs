@@ -326,6 +326,7 @@ impl Node {
                         let thief = s.workers.entry(g.to).or_default();
                         // What it last said of an earlier attempt says nothing of this one.
                         thief.running.remove(r);
+                        s.leased.set_running(g.to, thief.running.len());
                         thief.incoming.push((r, now + lease_time));
                         thief.expires = thief.expires.max(now + lease_time);
                         self.timers.set(Timer::Lease(jb.job, g.to), thief.expires);

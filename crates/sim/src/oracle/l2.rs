@@ -25,7 +25,8 @@ impl Oracle for L2 {
             }
             let r = world.info(job).map_or(0, |i| usize::from(i.manifest.r));
             let owes = |h: &usize| world.hosts[*h].disk.image.jobs.get(&job).is_some_and(|k| !k.outbox.is_empty());
-            let up = |h: &usize| world.hosts[*h].is_up() && !world.hosts[*h].frozen;
+            let knows = |n: &filch_core::Node| n.job(job).is_some();
+            let up = |h: &usize| !world.hosts[*h].frozen && world.hosts[*h].node.as_ref().is_some_and(knows);
             if keepers.len() >= r
                 && let Some(h) = (0..world.hosts.len()).filter(up).find(owes)
             {
