@@ -14,13 +14,16 @@ use super::{Oracle, Seen};
 use crate::history::Run;
 use crate::world::World;
 
+/// Tasks, launch, node, and which of its lives.
+type Launched = (Range, LaunchId, usize, u32);
+
 /// See the module.
 #[derive(Default)]
 pub struct S12 {
     checked: BTreeSet<FactId>,
     charged: BTreeSet<(JobId, u32, u32)>,
     /// By job and attempt: what was launched where, and in which life of the node.
-    launched: BTreeMap<(JobId, u32), Vec<(Range, LaunchId, usize, u32)>>,
+    launched: BTreeMap<(JobId, u32), Vec<Launched>>,
 }
 
 impl S12 {
