@@ -7,7 +7,7 @@ use filch_sim::Profile;
 
 #[test]
 fn seeds_that_broke_a_rule_once() {
-    let once: [(Profile, &str, &[u64]); 17] = [
+    let once: [(Profile, &str, &[u64]); 18] = [
         (Profile::FaultFree, "S11: a retry was granted before the ack of the failure", &[290, 885, 200595, 201370]),
         (Profile::Swarm, "L1: a steward that lost its round was told by nobody", &[10260, 201600]),
         (Profile::Crash, "L1: the same", &[200006]),
@@ -24,6 +24,7 @@ fn seeds_that_broke_a_rule_once() {
         (Profile::OverBudget, "S9: a cancel of what nobody holds any more", &[201257]),
         (Profile::Swarm, "L1: a drained node had a commit left", &[212055]),
         (Profile::Swarm, "S12: an attempt was charged for what was said of an earlier one", &[210302]),
+        (Profile::Crash, "S12: a launch that was next in its slot was charged", &[231065, 232058]),
         (Profile::Swarm, "S12: a launch that waited for its inputs was charged", &[212118]),
     ];
     for (profile, _why, seeds) in once {

@@ -125,6 +125,7 @@ struct Running {
     slot: u16,
     /// What it takes of the slot's depth.
     weight: u8,
+    /// Since when it has been the first of its slot.
     since: Timestamp,
     /// Its inputs are on their way: nothing of it executes yet.
     staging: bool,

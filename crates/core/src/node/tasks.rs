@@ -121,6 +121,11 @@ impl Node {
         }
         let (id, slot, weight) = (l.job, usize::from(l.slot), l.weight);
         self.launches.remove(&launch);
+        // The next one of the slot begins only now.
+        let now = self.now;
+        if let Some(next) = self.launches.values_mut().find(|l| usize::from(l.slot) == slot) {
+            next.since = now;
+        }
         if let Some(n) = self.slots.get_mut(slot) {
             *n = n.saturating_sub(weight);
         }
