@@ -625,14 +625,15 @@ impl Node {
         if job.role != Role::Hearsay || !over || !idle || !job.in_flight.is_empty() {
             return;
         }
-        let recorded = job.recorded;
+        // A full disk may have refused the last group, and taken others before.
+        let recorded = job.recorded || job.fold.digest().0 > 0;
         let heard = job.heard.clone();
         self.set_runnable(id, false);
         self.jobs.remove(&id);
         self.live.remove(&id);
         self.timers.drop_job(id);
         if recorded {
-            self.commit(Vec::new(), vec![Record::Drop(id)], Then::Nothing);
+            self.commit(Vec::new(), vec![Record::Drop(id)], Then::Dropped(id));
         }
         self.emit(Output::Release(id));
         if let Some(h) = heard {

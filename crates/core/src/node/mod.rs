@@ -80,6 +80,8 @@ enum Then {
     },
     /// A pack left the outbox.
     Delivered(JobId, FactId),
+    /// A helper has forgotten the job.
+    Dropped(JobId),
     /// The steward's round.
     Round(JobId),
     /// The job is gone.
@@ -441,7 +443,7 @@ impl Node {
             Some(Then::Facts { job, facts, ack, made }) => self.facts_durable(job, facts, ack, made),
             Some(Then::Round(job)) => self.round_durable(job),
             Some(Then::Forgotten { askers, job }) => self.forgotten(job, askers),
-            Some(Then::Delivered(..) | Then::Nothing) | None => {}
+            Some(Then::Delivered(..) | Then::Dropped(_) | Then::Nothing) | None => {}
         }
     }
 
@@ -452,6 +454,8 @@ impl Node {
             Some(Then::Facts { job, facts, made, .. }) => self.facts_failed(job, facts, made, why),
             Some(Then::Round(job)) => self.round_failed(job),
             Some(Then::Delivered(job, pack)) => self.delivered_failed(job, pack),
+            // Rows of it are still there.
+            Some(Then::Dropped(job)) => self.timers.set(Timer::Bury(job), self.now + self.cfg.timing.resend),
             Some(Then::Forgotten { askers, job }) => self.bury_failed(job, askers, &why),
             Some(Then::Nothing) | None => {}
         }

@@ -168,10 +168,12 @@ impl Node {
         }
     }
 
-    /// Writes the tombstone.
+    /// Writes the tombstone; of a job that was only helped with, that nothing of it is left.
     pub(super) fn bury(&mut self, id: JobId, askers: Vec<Asker>) {
         if let Some(tomb) = self.tombstones.get(&id).cloned() {
             self.commit(Vec::new(), vec![Record::Forget(id, tomb)], Then::Forgotten { askers, job: id });
+        } else if !self.jobs.contains_key(&id) {
+            self.commit(Vec::new(), vec![Record::Drop(id)], Then::Dropped(id));
         }
     }
 
