@@ -1,0 +1,73 @@
+//! Many nodes: rows of one or more nodes, the darker the busier.
+
+use super::canvas::{Canvas, GUTTER, Scale};
+use super::{Layout, TOP, end_of, in_vain, width};
+use crate::report::Report;
+use crate::timeline::Bar;
+use crate::world::World;
+
+/// Rows at most.
+const ROWS: usize = 100;
+/// Columns of a row.
+pub(super) const COLUMNS: usize = 240;
+
+pub(super) fn layout(world: &World, report: &Report) -> Layout {
+    let per_row = world.hosts.len().div_ceil(ROWS);
+    let count = world.hosts.len().div_ceil(per_row);
+    let height = (620.0 / count as f64).clamp(5.0, 11.0);
+    let rows = (0..world.hosts.len()).map(|h| (TOP + height * (h / per_row) as f64, height - 0.5)).collect();
+    let scale = Scale { end: end_of(report), width: width() };
+    Layout { scale, rows, lanes: Vec::new(), bottom: TOP + height * count as f64 + 4.0 }
+}
+
+/// Time that bars take in each column, by row: all of it, and that in vain.
+pub(super) fn columns<K: Ord + Copy>(
+    bars: &[Bar],
+    scale: &Scale,
+    key: impl Fn(&Bar) -> K,
+) -> std::collections::BTreeMap<K, Vec<(u64, u64)>> {
+    let mut out = std::collections::BTreeMap::new();
+    let step = (scale.end / COLUMNS as u64).max(1);
+    for bar in bars {
+        let row = out.entry(key(bar)).or_insert_with(|| vec![(0, 0); COLUMNS]);
+        let (from, until) = (bar.start.min(scale.end), bar.end.min(scale.end));
+        for n in (from / step)..=(until / step) {
+            let Some(cell) = row.get_mut(n as usize) else { break };
+            let time = until.min((n + 1) * step).saturating_sub(from.max(n * step));
+            cell.0 += time;
+            cell.1 += if in_vain(bar) { time } else { 0 };
+        }
+    }
+    out
+}
+
+pub(super) fn draw(c: &mut Canvas, world: &World, bars: &[Bar], l: &Layout) {
+    let per_row = world.hosts.len().div_ceil(ROWS);
+    let slots = |row: usize| -> u64 {
+        world.hosts.iter().skip(row * per_row).take(per_row).map(|h| u64::from(h.options.slots)).sum()
+    };
+    let step = (l.scale.end / COLUMNS as u64).max(1);
+    let count = world.hosts.len().div_ceil(per_row);
+    for row in 0..count {
+        let (y, height) = l.rows[row * per_row];
+        c.rect(GUTTER, y, l.scale.width, height, "row");
+        if row % 5 == 0 {
+            let name = if per_row == 1 { format!("node {row}") } else { format!("from {}", row * per_row) };
+            c.text(GUTTER - 8.0, y + height, "r", &name);
+        }
+    }
+    let w = l.scale.span(step) + 0.15;
+    for (row, cells) in columns(bars, &l.scale, |b| b.host / per_row) {
+        let (y, height) = l.rows[row * per_row];
+        let full = (step * slots(row)).max(1) as f64;
+        for (n, (busy, vain)) in cells.iter().enumerate() {
+            let x = l.scale.x(n as u64 * step);
+            if *busy > 0 {
+                c.shade(x, y, w, height, "d0", (*busy as f64 / full).clamp(0.05, 1.0));
+            }
+            if *vain > 0 {
+                c.shade(x, y, w, height, "rd", (*vain as f64 / full).clamp(0.3, 1.0));
+            }
+        }
+    }
+}

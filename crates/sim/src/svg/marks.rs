@@ -1,0 +1,163 @@
+//! What happened to nodes: down, paused, cut off, full disks, crashes, stewards, steals.
+
+use std::collections::BTreeMap;
+
+use super::canvas::{Canvas, GUTTER};
+use super::{Layout, TOP};
+use crate::fault::Fault;
+use crate::timeline::{Chronicle, Mark};
+use crate::world::World;
+
+/// Steals that are drawn: those that moved most.
+const STEALS: usize = 250;
+/// Changes of stewards that are drawn: the first ones.
+const STEWARDS: usize = 400;
+
+pub(super) fn draw(c: &mut Canvas, world: &World, l: &Layout, detailed: bool) {
+    let Some(chronicle) = &world.chronicle else { return };
+    for (at, mark) in &chronicle.marks {
+        if let Mark::Fault { fault, until } = mark
+            && *at <= l.scale.end
+        {
+            lasting(c, world, l, &world.options.faults[*fault].fault, *at, until.unwrap_or(*at));
+        }
+    }
+    downtimes(c, chronicle, l);
+    if detailed {
+        steals(c, chronicle, l);
+    }
+    stewards(c, chronicle, l);
+    for (at, mark) in &chronicle.marks {
+        let Mark::Fault { fault, .. } = mark else { continue };
+        let fault = &world.options.faults[*fault].fault;
+        let gone = matches!(fault, Fault::Crash { .. } | Fault::Leave { .. });
+        let Some(node) = fault.node().filter(|_| *at <= l.scale.end) else { continue };
+        let (y, height) = l.rows[node];
+        let (x, middle) = (l.scale.x(*at), y + height / 2.0);
+        if gone {
+            cross(c, x, middle);
+        } else if detailed {
+            c.text(x + 3.0, y + height - 2.0, "", word(fault));
+        }
+    }
+}
+
+fn word(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::Pause { suspend: true, .. } => "suspended",
+        Fault::Pause { .. } => "paused",
+        Fault::DiskFull { .. } => "disk full",
+        Fault::DiskSlow { .. } => "disk slow",
+        Fault::BitRot { .. } => "bit rot",
+        Fault::ClockJump { .. } => "clock jumps",
+        Fault::Drain { .. } => "drains",
+        Fault::Sick { .. } => "cannot start",
+        Fault::Forge { .. } => "forged fact",
+        Fault::Cut { .. } | Fault::Split { .. } => "cut",
+        Fault::Clog { .. } | Fault::Loss { .. } | Fault::Crash { .. } | Fault::Leave { .. } => "",
+    }
+}
+
+/// What lasts, as an area.
+fn lasting(c: &mut Canvas, world: &World, l: &Layout, fault: &Fault, at: u64, until: u64) {
+    let (x, w) = (l.scale.x(at), l.scale.x(until) - l.scale.x(at));
+    match fault {
+        Fault::Pause { node, .. } => {
+            let (y, height) = l.rows[*node];
+            c.rect(x, y, w, height, "pause");
+        }
+        Fault::DiskFull { node, .. } | Fault::DiskSlow { node, .. } => {
+            let (y, height) = l.rows[*node];
+            c.rect(x, y + height - 2.5, w, 2.5, "disk");
+        }
+        Fault::Cut { side, .. } | Fault::Split { side, .. } => {
+            for node in side {
+                let (y, height) = l.rows[*node];
+                c.rect(x, y - 2.5, w, height + 5.0, "cut");
+            }
+            c.line(x, TOP - 6.0, x, l.bottom, "cutline");
+            c.line(x + w, TOP - 6.0, x + w, l.bottom, "cutline");
+        }
+        Fault::Loss { .. } => c.rect(x, TOP - 4.0, w, l.bottom - TOP + 4.0, "cut"),
+        Fault::Clog { a, b, .. } if a.max(b) < &world.hosts.len() => {
+            for node in [a, b] {
+                let (y, height) = l.rows[*node];
+                c.rect(x, y, w, height, "cut");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn downtimes(c: &mut Canvas, chronicle: &Chronicle, l: &Layout) {
+    let mut down: BTreeMap<usize, u64> = (0..l.rows.len()).map(|h| (h, 0)).collect();
+    let gone = |c: &mut Canvas, host: usize, from: u64, until: u64| {
+        let (y, height) = l.rows[host];
+        let (x, end) = (l.scale.x(from), l.scale.x(until));
+        if end - x >= 0.5 {
+            c.rect(x, y, end - x, height, "down");
+        }
+    };
+    for (at, mark) in &chronicle.marks {
+        match mark {
+            Mark::Down { host } => {
+                down.entry(*host).or_insert(*at);
+            }
+            Mark::Up { host } => down.remove(host).iter().for_each(|from| gone(c, *host, *from, *at)),
+            _ => {}
+        }
+    }
+    for (host, from) in down {
+        gone(c, host, from, l.scale.end);
+    }
+}
+
+fn steals(c: &mut Canvas, chronicle: &Chronicle, l: &Layout) {
+    let mut all: Vec<(u32, u64, usize, usize)> = Vec::new();
+    for (at, mark) in &chronicle.marks {
+        if let Mark::Stole { from, to, tasks } = mark
+            && *at <= l.scale.end
+        {
+            all.push((*tasks, *at, *from, *to));
+        }
+    }
+    let count = all.len();
+    all.sort_by_key(|s| std::cmp::Reverse(*s));
+    for (_, at, from, to) in all.into_iter().take(STEALS) {
+        let x = l.scale.x(at);
+        let edge = |row: (f64, f64), below: bool| if below { row.1 + row.0 } else { row.0 };
+        let down = l.rows[to].0 > l.rows[from].0;
+        arrow(c, (x, edge(l.rows[from], down)), (x, edge(l.rows[to], !down)));
+    }
+    if count > STEALS {
+        c.text(GUTTER, l.bottom + 46.0, "s", &format!("arrows: the {STEALS} largest of {count} steals"));
+    }
+}
+
+fn stewards(c: &mut Canvas, chronicle: &Chronicle, l: &Layout) {
+    let stewards = chronicle.marks.iter().filter_map(|(at, m)| match m {
+        Mark::Steward { host, .. } if *at <= l.scale.end => Some((*at, *host)),
+        _ => None,
+    });
+    for (at, host) in stewards.take(STEWARDS) {
+        crown(c, l.scale.x(at), l.rows[host].0 + 7.0);
+    }
+}
+
+/// A crash.
+pub(super) fn cross(c: &mut Canvas, x: f64, y: f64) {
+    c.path(&format!("M{:.1} {:.1}l9 9m0 -9l-9 9", x - 4.5, y - 4.5), "x");
+}
+
+/// Somebody takes office: a crown on the line `y`.
+pub(super) fn crown(c: &mut Canvas, x: f64, y: f64) {
+    c.path(&format!("M{:.1} {y:.1}l-1.5 -7 3.5 3 2.5 -5 2.5 5 3.5 -3 -1.5 7z", x - 4.5), "sw");
+}
+
+/// Tasks move.
+pub(super) fn arrow(c: &mut Canvas, from: (f64, f64), to: (f64, f64)) {
+    let down = to.1 >= from.1;
+    let back = if down { -5.0 } else { 5.0 };
+    c.line(from.0, from.1, to.0, to.1 + back, "steal");
+    c.path(&format!("M{:.1} {:.1}l-3 {back:.0}h6z", to.0, to.1), "tip");
+}
