@@ -331,6 +331,13 @@ impl Node {
         if matches!(made, Made::Pin | Made::Here | Made::Asked(_)) {
             self.push_to_replicas(id, facts.iter().map(|f| f.0).collect());
         }
+        if made == Made::Here {
+            let added = facts.iter().filter_map(|(_, f)| match f.body {
+                FactBody::AddReplica(n) => Some(n),
+                _ => None,
+            });
+            self.ask_to_join(id, added.collect());
+        }
         if joined {
             self.hear_early(id);
             self.begin_holding(id);

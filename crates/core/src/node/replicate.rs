@@ -369,6 +369,15 @@ impl Node {
         job.held && job.replicas.iter().find(holds) == Some(&self.id)
     }
 
+    /// It is on disk that these members keep the job: only now they are asked to. Whoever was asked before a full disk or a crash took
+    /// the fact away would wait for it for ever.
+    pub(super) fn ask_to_join(&mut self, id: JobId, new: Vec<NodeId>) {
+        for n in new {
+            let Some(manifest) = self.jobs.get(&id).map(|j| (*j.signed).clone()) else { return };
+            self.ask(n, Request::Replicate(manifest), Asked::Replicate(id));
+        }
+    }
+
     /// Too few live copies for too long: another member is asked to keep the job and joins R (P12).
     pub(super) fn on_repair_timer(&mut self, id: JobId) {
         self.copies_changed(id);
@@ -399,10 +408,6 @@ impl Node {
         let n = self.below(others.len());
         if let Some(new) = others.get(n).copied() {
             self.make_fact(id, FactBody::AddReplica(new), Made::Here);
-            if let Some(job) = self.jobs.get(&id) {
-                let manifest = (*job.signed).clone();
-                self.ask(new, Request::Replicate(manifest), Asked::Replicate(id));
-            }
             if self.planted(Mutant::RepairDropsCopy)
                 && let Some(job) = self.jobs.get_mut(&id)
             {
