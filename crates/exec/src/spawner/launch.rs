@@ -75,13 +75,17 @@ fn refusal(name: &str, e: &io::Error) -> Refusal {
 }
 
 /// The file to execute. A name with a slash is relative to the task's directory; others are looked up in `PATH`, whose
-/// empty entries count for nothing.
+/// empty entries count for nothing, and those that cannot be searched neither.
 fn find(name: &str, path: &[u8]) -> Result<PathBuf, Refusal> {
     if name.contains('/') {
         return match executable(Path::new(name)) {
             Ok(()) => Ok(PathBuf::from(name)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Err(Refusal::NotRun(NOT_FOUND, format!("{name}: no such file"))),
-            Err(e) => Err(Refusal::NotRun(NOT_EXECUTABLE, format!("{name}: {}", reason(e)))),
+            Err(Unfit::Unseen(Errno::NOENT | Errno::NOTDIR)) => {
+                Err(Refusal::NotRun(NOT_FOUND, format!("{name}: no such file")))
+            }
+            Err(Unfit::Unseen(e) | Unfit::Seen(e)) => {
+                Err(Refusal::NotRun(NOT_EXECUTABLE, format!("{name}: {}", reason(e))))
+            }
         };
     }
     let mut found = None;
@@ -89,8 +93,8 @@ fn find(name: &str, path: &[u8]) -> Result<PathBuf, Refusal> {
         let candidate = Path::new(std::ffi::OsStr::from_bytes(dir)).join(name);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR) => {}
-            Err(e) => found = found.or(Some((candidate, e))),
+            Err(Unfit::Unseen(_) | Unfit::Seen(Errno::ISDIR)) => {}
+            Err(Unfit::Seen(e)) => found = found.or(Some((candidate, e))),
         }
     }
     Err(match found {
@@ -107,12 +111,20 @@ fn reason(e: Errno) -> String {
     }
 }
 
-fn executable(path: &Path) -> Result<(), Errno> {
-    let stat = rustix::fs::stat(path)?;
+/// Why a path is no program.
+enum Unfit {
+    /// Whether there is anything could not be found out.
+    Unseen(Errno),
+    /// It is there.
+    Seen(Errno),
+}
+
+fn executable(path: &Path) -> Result<(), Unfit> {
+    let stat = rustix::fs::stat(path).map_err(Unfit::Unseen)?;
     match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
-        rustix::fs::FileType::Directory => Err(Errno::ISDIR),
-        rustix::fs::FileType::RegularFile => rustix::fs::access(path, Access::EXEC_OK),
-        _ => Err(Errno::ACCESS),
+        rustix::fs::FileType::Directory => Err(Unfit::Seen(Errno::ISDIR)),
+        rustix::fs::FileType::RegularFile => rustix::fs::access(path, Access::EXEC_OK).map_err(Unfit::Seen),
+        _ => Err(Unfit::Seen(Errno::ACCESS)),
     }
 }
 
@@ -137,5 +149,25 @@ mod tests {
         assert_eq!(code("/bin/sh"), 0);
         assert_eq!(code("/"), 126);
         assert_eq!(code("./none"), 127);
+    }
+
+    /// What cannot be searched may hold anything; a shell goes on, and says "not found" in the end. A loop of links fails for root, too.
+    #[test]
+    fn a_directory_that_cannot_be_searched_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (locked, round) = (dir.path().join("locked"), dir.path().join("round"));
+        std::fs::create_dir(&locked).unwrap();
+        let mode = |m| std::fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(m)).unwrap();
+        mode(0o000);
+        std::os::unix::fs::symlink(&round, &round).unwrap();
+        let path = format!("{}:{}:/bin", round.display(), locked.display());
+        let not_found = find("no-such-program", path.as_bytes());
+        let sh = find("sh", path.as_bytes());
+        let direct = find(round.join("x").to_str().unwrap(), path.as_bytes());
+        mode(0o700);
+        assert!(matches!(not_found, Err(Refusal::NotRun(127, _))), "{not_found:?}");
+        assert_eq!(sh, Ok(PathBuf::from("/bin/sh")));
+        // A path that was given is another matter: it says where, and that it cannot be had.
+        assert!(matches!(direct, Err(Refusal::NotRun(126, _))), "{direct:?}");
     }
 }
