@@ -30,7 +30,8 @@ impl Node {
             return self.timers.set(Timer::AntiEntropy(id), job.quiet_until);
         }
         if job.role == Role::Replica && !job.held {
-            return self.timers.set(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
+            self.timers.set(Timer::AntiEntropy(id), self.now + self.cfg.timing.anti_entropy);
+            return self.decline(id);
         }
         let mut others: Vec<NodeId> =
             job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r) && !job.settled.contains(r)).collect();
@@ -42,7 +43,14 @@ impl Node {
         }
         let observer = job.role == Role::Observer;
         let buckets = job.fold.buckets();
-        let n = self.below(others.len());
+        let strayed = job.strayed as usize;
+        let n = if observer && others.is_empty() {
+            // All of R are gone. Whoever helped may have heard that the job was deleted: they are asked in turn.
+            others = self.usable_peers();
+            strayed % others.len().max(1)
+        } else {
+            self.below(others.len())
+        };
         if let Some(p) = others.get(n).copied() {
             self.ask(p, Request::Digest { job: id, buckets }, Asked::Digest(id));
         }
@@ -147,7 +155,7 @@ impl Node {
             if job.role == Role::Observer {
                 self.timers.sooner(Timer::AntiEntropy(id), self.now);
             }
-            return;
+            return self.refresh_state(id, false);
         }
         let Some(s) = self.hearsay.get(&id) else { return };
         let whom = s.replicas.iter().copied().find(|r| *r != self.id && self.alive(*r));

@@ -173,6 +173,8 @@ pub(crate) struct Job {
     pub holders: BTreeMap<NodeId, StoreId>,
     /// Whom `Held` must be told once it is true.
     pub tell_held: BTreeSet<NodeId>,
+    /// When this node was last asked to keep it.
+    pub invited: Timestamp,
     pub state: JobState,
 
     /// Whom this node believes to be the steward, and that one's epoch.
@@ -254,6 +256,7 @@ impl Job {
             starved: 0,
             holders: BTreeMap::new(),
             tell_held: BTreeSet::new(),
+            invited: Timestamp::default(),
             state: JobState::Active,
             steward_id,
             vacant: false,
@@ -283,10 +286,13 @@ impl Job {
         }
     }
 
-    /// The state as the fold says it.
+    /// The state as the fold says it. A helper's says nothing of the end: it knows its own results only, and everybody who took them may
+    /// have lost them.
     pub fn folded_state(&self) -> JobState {
         if self.fold.deleted() {
             JobState::Deleted
+        } else if self.role == Role::Hearsay {
+            if self.fold.cancelled() { JobState::Cancelled } else { JobState::Active }
         } else if self.fold.complete() && self.fold.failed() == 0 && self.fold.skipped().is_empty() {
             JobState::Succeeded
         } else if self.fold.cancelled() {

@@ -210,7 +210,9 @@ impl Node {
             let held = job.held;
             job.tell_held.insert(from);
             job.role = Role::Replica;
+            job.invited = self.now;
             self.respond(token, Response::Replicating);
+            self.refresh_state(id, false);
             if held {
                 self.emit(Output::Send(from, Message::Held { job: id, store, machine }));
             } else {
@@ -236,6 +238,7 @@ impl Node {
         };
         let mut job = Job::new(id, signed, manifest);
         job.role = Role::Replica;
+        job.invited = self.now;
         job.tell_held.insert(from);
         job.heard = self.hearsay.remove(&id);
         self.jobs.insert(id, job);
@@ -376,6 +379,22 @@ impl Node {
             let Some(manifest) = self.jobs.get(&id).map(|j| (*j.signed).clone()) else { return };
             self.ask(n, Request::Replicate(manifest), Asked::Replicate(id));
         }
+    }
+
+    /// Who asked this node to keep the job did not tell by which fact it is a member of R, and may have gone with the fact: nobody
+    /// counts on this copy. Whoever does asks again.
+    pub(super) fn decline(&mut self, id: JobId) {
+        let (me, now, patience) = (self.id, self.now, Span(2 * self.cfg.timing.anti_entropy.0));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let member = job.replicas.contains(&me) || job.fetching || !job.in_flight.is_empty();
+        if member || now.since(job.invited) < patience {
+            return;
+        }
+        job.role = Role::Hearsay;
+        job.tell_held.clear();
+        job.early.clear();
+        job.over = true;
+        self.maybe_drop(id);
     }
 
     /// Too few live copies for too long: another member is asked to keep the job and joins R (P12).

@@ -345,8 +345,8 @@ impl Node {
             let tag = Tag { attempt: run.attempt, hops: run.hops };
             for (r, holder) in s.parts_of(run.range()) {
                 match holder {
-                    // Said before it gave the tasks away and got them back.
-                    Some((n, old)) if n == w && old.attempt == tag.attempt && old.hops > tag.hops => {}
+                    // Said before it gave the tasks away and got them back, or before another attempt was granted to it.
+                    Some((n, old)) if n == w && (old.attempt, old.hops) > (tag.attempt, tag.hops) => {}
                     Some((n, _)) if n == w => s.leased.insert(r, w, tag),
                     // A thief that lists its loot before its victim reported it.
                     Some((_, old)) if old.attempt == tag.attempt && tag.hops > old.hops => s.leased.insert(r, w, tag),
