@@ -39,6 +39,9 @@ impl Host for NoHost {
     fn keep(&self, path: &Path, _: usize) -> Result<Content, HostError> {
         std::fs::read(path).map(Content::Inline).map_err(|e| HostError::Io(e.to_string()))
     }
+    fn read(&self, _: BlobId, _: u64) -> Result<Vec<u8>, HostError> {
+        Err(HostError::Unavailable("none".into()))
+    }
     fn keep_bytes(&self, bytes: Vec<u8>, _: usize) -> Result<Content, HostError> {
         Ok(Content::Inline(bytes))
     }
@@ -125,7 +128,7 @@ impl Node {
                 node.launch += 1;
                 open.insert(node.launch, (slot, tasks.len()));
                 let (launch, manifest) = (node.launch, manifest.clone());
-                node.exec.start(Batch { launch, job: JobId([1; 32]), manifest, tasks, attempt: 1, slot });
+                node.exec.start(Batch { launch, job: JobId([1; 32]), manifest, tasks, attempt: 1, slot, part: None });
             }
         };
         for slot in (0..slots).chain(0..slots) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use filch_types::ranges::Range;
-use filch_types::{JobId, Manifest, ResultRun};
+use filch_types::{Cause, Content, JobId, Manifest, ResultRun};
 
 use crate::control::Live;
 
@@ -23,9 +23,12 @@ pub struct Batch {
     pub attempt: u32,
     /// The slot, from 0.
     pub slot: u16,
+    /// What to do of a divisible task, if not the whole: `tasks` is the one index that it is a part of.
+    pub part: Option<Content>,
 }
 
-/// What came of tasks. Every task of a batch is reported exactly once, in order within its batch.
+/// What came of tasks. Every task of a batch is reported exactly once, in order within its batch; every batch of a divisible group,
+/// which is always of one task, by `Bag`, `BagFailed` or `Bounced`; every call to split by one `Split`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// They ended, well or not.
@@ -43,6 +46,35 @@ pub enum Report {
         tasks: Range,
         /// For people.
         why: String,
+    },
+    /// The answer to [`crate::Exec::split`]. With a bag only before the batch's end is reported.
+    Split {
+        /// The batch.
+        launch: u64,
+        /// The call.
+        ask: u64,
+        /// What was split off; `None` if there was too little, it could not be kept, or the batch does not run.
+        bag: Option<Content>,
+    },
+    /// A divisible batch ended: all is processed or given away, or it was told to stop there.
+    Bag {
+        /// The batch.
+        launch: u64,
+        /// What was counted.
+        tally: Vec<u64>,
+        /// What is left after [`crate::Exec::checkpoint`].
+        rest: Option<Content>,
+        /// Microseconds that it took.
+        wall_us: u64,
+    },
+    /// A divisible batch failed, by its own fault.
+    BagFailed {
+        /// The batch.
+        launch: u64,
+        /// Why.
+        cause: Cause,
+        /// For people.
+        text: String,
     },
 }
 

@@ -4,7 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::slot::Slot;
+use filch_types::Content;
+
+use crate::batch::Report;
+use crate::outbox::Sink;
+use crate::slot::{Ask, Slot};
 
 /// How a runner that waits for something can be woken from another thread.
 pub trait Interrupt: Send + Sync {
@@ -18,6 +22,8 @@ pub trait Interrupt: Send + Sync {
 #[derive(Clone, Copy)]
 pub struct Control<'a> {
     pub(crate) slot: &'a Slot,
+    pub(crate) sink: &'a Sink,
+    pub(crate) launch: u64,
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -48,6 +54,20 @@ impl Control<'_> {
     /// The task cannot be interrupted any more.
     pub fn clear_interrupt(&self) {
         self.slot.set_interrupt(None);
+    }
+    /// The oldest call to split what runs, if there is one. It stays until it is answered.
+    pub fn ask(&self) -> Option<Ask> {
+        self.slot.ask()
+    }
+    /// Answers the oldest call.
+    pub fn answer(&self, ask: Ask, bag: Option<Content>) {
+        if self.slot.answered(ask) {
+            (self.sink)(Report::Split { launch: self.launch, ask: ask.id, bag });
+        }
+    }
+    /// Whether what runs should end where it is and say what is left.
+    pub fn is_checkpoint(&self) -> bool {
+        self.slot.is_checkpoint()
     }
     /// Says where its output can be followed.
     pub fn set_live(&self, live: Live) {

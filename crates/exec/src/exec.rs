@@ -17,12 +17,13 @@ use crate::config::{ExecConfig, ExecError};
 use crate::control::Control;
 use crate::courier::Courier;
 use crate::dirs::{self, Trash, Workspace};
+use crate::divisible::DivisibleExecutor;
 use crate::executor::{Attempt, Executor, Fault, Runner, SlotInfo, Verdict};
 use crate::handler::{HandlerExecutor, Handlers};
 use crate::host::Host;
 use crate::lock::lock;
 use crate::outbox::Sink;
-use crate::slot::{Queued, Slot};
+use crate::slot::{Ask, Queued, Slot};
 use crate::task::{Plan, PlanError, Unusable};
 
 /// How long `shutdown` waits beyond its grace for killed trees to be gone.
@@ -108,7 +109,7 @@ impl Exec {
         Ok(Self { shared, threads: Mutex::new(threads), _claim: claim })
     }
 
-    /// What this node can run: `command`, `handler:NAME`.
+    /// What this node can run: `command`, `handler:NAME`, `divisible:NAME`.
     pub fn offers(&self) -> Vec<String> {
         self.shared.executors.iter().flat_map(|e| e.offers()).collect()
     }
@@ -138,6 +139,21 @@ impl Exec {
                 return;
             }
         }
+    }
+
+    /// Splits something off a running divisible batch, worth at least so much time in its slot. Answered by one
+    /// [`Report::Split`], within a step of the handler or, if the batch does not run, at once.
+    pub fn split(&self, launch: u64, ask: u64, least: Duration) {
+        let call = Ask { id: ask, least };
+        if !self.shared.slots.iter().any(|s| s.split(launch, call)) {
+            self.shared.courier.send(Report::Split { launch, ask, bag: None });
+        }
+    }
+
+    /// Ends a divisible batch where it is: it reports what is left. One whose rest cannot be kept (too long, disk full) goes on to
+    /// its end. Nothing happens if it is not here any more.
+    pub fn checkpoint(&self, launch: u64) {
+        let _ = self.shared.slots.iter().any(|s| s.end_bag(launch));
     }
 
     /// What runs now.
@@ -233,6 +249,7 @@ fn registry(config: &ExecConfig, handlers: Handlers) -> Vec<Arc<dyn Executor>> {
     if !config.spawner.is_empty() {
         all.push(Arc::new(crate::command::CommandExecutor));
     }
+    all.push(Arc::new(DivisibleExecutor::new(handlers.kinds().clone())));
     all.push(Arc::new(HandlerExecutor::new(handlers)));
     all
 }
@@ -290,6 +307,14 @@ impl Worker {
             let why = format!("this node cannot run {}", name_of(program));
             return self.bounce(batch, batch.tasks.lo, batch.tasks.hi, why);
         };
+        let divisible = plan.group.reduce().is_some();
+        if (divisible && batch.tasks.len() != 1) || (!divisible && batch.part.is_some()) {
+            let why = "a part is of one task of a divisible group".to_owned();
+            return self.bounce(batch, batch.tasks.lo, batch.tasks.hi, why);
+        }
+        if divisible {
+            self.slot.open_asks();
+        }
         let timeout = plan.group.limits.timeout_ms.map(Duration::from_millis);
         let mut began = Instant::now();
         for index in batch.tasks.lo..batch.tasks.hi {
@@ -300,13 +325,19 @@ impl Worker {
                 return self.bounce(batch, index, batch.tasks.hi, format!("not allowed on this node: {why}"));
             }
             self.slot.begin(index, began);
-            let control = Control { slot: &self.slot.clone(), deadline: timeout.and_then(|t| began.checked_add(t)) };
+            let control = Control {
+                slot: &self.slot.clone(),
+                sink: &shared.sink,
+                launch: batch.launch,
+                deadline: timeout.and_then(|t| began.checked_add(t)),
+            };
             let verdict = match plan.task(index) {
                 Err(e) => Verdict::Done(unusable(program, &e)),
                 Ok(task) => {
                     let (job, attempt) = (batch.job, batch.attempt);
                     let workspace = &mut self.workspace;
-                    let attempt = Attempt { job, attempt, task, control, workspace };
+                    let part = batch.part.as_ref();
+                    let attempt = Attempt { job, attempt, part, task, control, workspace };
                     run_one(&mut self.runners[which], &shared.executors[which], &self.info, attempt)
                 }
             };
@@ -315,10 +346,14 @@ impl Worker {
             began = now;
             match verdict {
                 // A result of a stopped task may be a half one.
-                Verdict::Done(_) if self.slot.is_stopped() => {
+                Verdict::Done(_) | Verdict::Counted { .. } if self.slot.is_stopped() => {
                     self.bounce(batch, index, index + 1, "stopped".to_owned())
                 }
+                verdict if divisible => self.end_bag(batch, verdict, took),
                 Verdict::Done(outcome) => self.finish(batch, index, outcome, took, now),
+                Verdict::Counted { .. } => {
+                    self.bounce(batch, index, index + 1, "counted what is not divisible".to_owned())
+                }
                 Verdict::Bounced(Fault { why, lasting }) => {
                     let hi = if lasting { batch.tasks.hi } else { index + 1 };
                     self.bounce(batch, index, hi, why);
@@ -340,12 +375,45 @@ impl Worker {
         }
     }
 
+    /// Reports a divisible batch: what was asked and not answered first, then its end.
+    fn end_bag(&self, batch: &Batch, verdict: Verdict, took: Duration) {
+        for ask in self.slot.close_asks() {
+            (self.shared.sink)(Report::Split { launch: batch.launch, ask: ask.id, bag: None });
+        }
+        let launch = batch.launch;
+        let report = match verdict {
+            Verdict::Counted { tally, rest } => {
+                let wall_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                Report::Bag { launch, tally, rest, wall_us }
+            }
+            Verdict::Done(Outcome::Failed(cause, output)) => {
+                let text = match output.stderr.kept {
+                    Content::Inline(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                    Content::Blob(..) => String::new(),
+                };
+                Report::BagFailed { launch, cause, text: clip(&text).to_owned() }
+            }
+            Verdict::Done(Outcome::Success(_)) => {
+                let text = "ended without a tally".to_owned();
+                Report::BagFailed { launch, cause: Cause::Handler(text.clone()), text }
+            }
+            Verdict::Bounced(fault) => Report::Bounced { launch, tasks: batch.tasks, why: fault.why },
+        };
+        (self.shared.sink)(report);
+    }
+
     fn bounce(&self, batch: &Batch, lo: u32, hi: u32, why: String) {
+        for ask in self.slot.close_asks() {
+            (self.shared.sink)(Report::Split { launch: batch.launch, ask: ask.id, bag: None });
+        }
         lock(&self.slot.outbox).bounce(batch.launch, Range::new(lo, hi), why, &self.shared.sink);
     }
 
     fn all_unusable(&self, batch: &Batch, e: &Unusable) {
         let program = batch.manifest.spec.locate(batch.tasks.lo).map(|(_, g, _)| &g.program);
+        if let Some(program @ Program::Divisible { .. }) = program {
+            return self.end_bag(batch, Verdict::Done(unusable(program, e)), Duration::ZERO);
+        }
         for index in batch.tasks.lo..batch.tasks.hi {
             let outcome = program.map_or_else(|| failed(Cause::Handler(e.to_string()), ""), |p| unusable(p, e));
             self.finish(batch, index, outcome, Duration::ZERO, Instant::now());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use filch_types::manifest::Program;
-use filch_types::{JobId, Outcome};
+use filch_types::{Content, JobId, Outcome};
 
 use crate::config::ExecConfig;
 use crate::control::Control;
@@ -47,6 +47,8 @@ pub struct Attempt<'a> {
     pub job: JobId,
     /// Attempt number.
     pub attempt: u32,
+    /// What to do of a divisible task, if not the whole.
+    pub part: Option<&'a Content>,
     /// The task.
     pub task: Task<'a>,
     /// Tells when to stop.
@@ -60,6 +62,13 @@ pub struct Attempt<'a> {
 pub enum Verdict {
     /// The task ended; the result counts.
     Done(Outcome),
+    /// A divisible task ended, or a part of one: all is processed or given away, or it was told to stop there.
+    Counted {
+        /// What was counted.
+        tally: Vec<u64>,
+        /// What is left.
+        rest: Option<Content>,
+    },
     /// It did not run or does not count.
     Bounced(Fault),
 }

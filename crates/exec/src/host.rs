@@ -30,6 +30,8 @@ pub trait Host: Send + Sync {
     fn place(&self, file: &InFile, dest: &Path) -> Result<(), HostError>;
     /// Takes a collected file into the store; it may be moved away. At most `inline_max` bytes may come back inline.
     fn keep(&self, path: &Path, inline_max: usize) -> Result<Content, HostError>;
-    /// The same for bytes in memory.
+    /// The bytes of a blob that the node has fetched before.
+    fn read(&self, blob: BlobId, len: u64) -> Result<Vec<u8>, HostError>;
+    /// The same as `keep` for bytes in memory.
     fn keep_bytes(&self, bytes: Vec<u8>, inline_max: usize) -> Result<Content, HostError>;
 }

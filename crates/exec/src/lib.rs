@@ -33,6 +33,7 @@ mod config;
 mod control;
 mod courier;
 mod dirs;
+mod divisible;
 mod exec;
 mod executor;
 mod handler;
@@ -58,8 +59,10 @@ pub use control::{Control, Interrupt, Live, LiveFile};
 pub use dirs::Workspace;
 pub use exec::Exec;
 pub use executor::{Attempt, Executor, Fault, Runner, SlotInfo, Verdict};
+pub use filch_handlers::{Divisible, DivisibleKind, Kinds, Progress, Reduce, Uts};
 pub use handler::{Handler, HandlerCx, Handlers};
 pub use host::{Host, HostError};
+pub use slot::Ask;
 pub use task::{Paths, Task, Unusable};
 
 #[cfg(target_os = "linux")]

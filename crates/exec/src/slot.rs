@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use filch_types::JobId;
 
@@ -14,6 +14,17 @@ use crate::outbox::Outbox;
 
 /// Batches that may wait for one slot; the core sends two.
 const MAX_QUEUE: usize = 64;
+/// Calls to split that may wait for one step's end; the core has one outstanding.
+const MAX_ASKS: usize = 16;
+
+/// A call to split a running bag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Its name; chosen by the core.
+    pub id: u64,
+    /// What is split off must be worth so much time in this slot.
+    pub least: Duration,
+}
 
 struct Current {
     launch: u64,
@@ -22,16 +33,25 @@ struct Current {
     attempt: u32,
     since: Instant,
     live: Option<Live>,
+    /// Calls to split; `None` unless it runs and can be split.
+    asks: Option<VecDeque<Ask>>,
 }
 
 #[derive(Default)]
 struct Inner {
-    queue: VecDeque<Batch>,
+    queue: VecDeque<Queue>,
     current: Option<Current>,
     interrupt: Option<Arc<dyn Interrupt>>,
     /// Grace of the stop in force, if it brought one.
     grace_ms: Option<u32>,
     closing: bool,
+}
+
+/// A batch that waits.
+struct Queue {
+    batch: Batch,
+    /// It is to end as soon as it begins.
+    checkpoint: bool,
 }
 
 /// What became of a batch that was handed in.
@@ -49,6 +69,9 @@ pub(crate) struct Slot {
     inner: Mutex<Inner>,
     wake: Condvar,
     stopped: AtomicBool,
+    /// Somebody may want to split what runs: a step apart this is looked at, so it must cost nothing.
+    asked: AtomicBool,
+    checkpoint: AtomicBool,
 }
 
 impl Slot {
@@ -59,6 +82,8 @@ impl Slot {
             inner: Mutex::default(),
             wake: Condvar::new(),
             stopped: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            checkpoint: AtomicBool::new(false),
         }
     }
 
@@ -70,7 +95,7 @@ impl Slot {
         if inner.queue.len() >= MAX_QUEUE {
             return Queued::No(batch, "the slot's queue is full");
         }
-        inner.queue.push_back(batch);
+        inner.queue.push_back(Queue { batch, checkpoint: false });
         self.wake.notify_all();
         Queued::Yes
     }
@@ -84,9 +109,10 @@ impl Slot {
             if inner.closing {
                 return None;
             }
-            if let Some(batch) = inner.queue.pop_front() {
+            if let Some(Queue { batch, checkpoint }) = inner.queue.pop_front() {
                 inner.grace_ms = None;
                 self.stopped.store(false, Ordering::Release);
+                self.checkpoint.store(checkpoint, Ordering::Release);
                 inner.current = Some(Current {
                     launch: batch.launch,
                     job: batch.job,
@@ -94,6 +120,7 @@ impl Slot {
                     attempt: batch.attempt,
                     since: Instant::now(),
                     live: None,
+                    asks: None,
                 });
                 return Some(batch);
             }
@@ -121,16 +148,74 @@ impl Slot {
             self.stop_current(&mut inner, None);
             return (true, None);
         }
-        let at = inner.queue.iter().position(|b| b.launch == launch);
-        (false, at.and_then(|at| inner.queue.remove(at)))
+        let at = inner.queue.iter().position(|q| q.batch.launch == launch);
+        (false, at.and_then(|at| inner.queue.remove(at)).map(|q| q.batch))
     }
 
     /// Takes nothing more, stops what runs, hands back what waits.
-    pub(crate) fn close(&self, grace_ms: u32) -> VecDeque<Batch> {
+    pub(crate) fn close(&self, grace_ms: u32) -> Vec<Batch> {
         let mut inner = lock(&self.inner);
         inner.closing = true;
         self.stop_current(&mut inner, Some(grace_ms));
-        std::mem::take(&mut inner.queue)
+        std::mem::take(&mut inner.queue).into_iter().map(|q| q.batch).collect()
+    }
+
+    /// From now on what runs can be split.
+    pub(crate) fn open_asks(&self) {
+        if let Some(c) = &mut lock(&self.inner).current {
+            c.asks = Some(VecDeque::new());
+        }
+    }
+    /// From now on it cannot; the calls that nobody answered.
+    pub(crate) fn close_asks(&self) -> VecDeque<Ask> {
+        self.asked.store(false, Ordering::Release);
+        lock(&self.inner).current.as_mut().and_then(|c| c.asks.take()).unwrap_or_default()
+    }
+    /// Hands in a call; false if the batch does not run here, cannot be split, or too many wait.
+    pub(crate) fn split(&self, launch: u64, ask: Ask) -> bool {
+        let mut inner = lock(&self.inner);
+        let current = inner.current.as_mut().filter(|c| c.launch == launch);
+        match current.and_then(|c| c.asks.as_mut()).filter(|a| a.len() < MAX_ASKS) {
+            Some(asks) => {
+                asks.push_back(ask);
+                self.asked.store(true, Ordering::Release);
+                true
+            }
+            None => false,
+        }
+    }
+    /// The oldest call that waits.
+    pub(crate) fn ask(&self) -> Option<Ask> {
+        if !self.asked.load(Ordering::Acquire) {
+            return None;
+        }
+        lock(&self.inner).current.as_ref()?.asks.as_ref()?.front().copied()
+    }
+    /// It is answered; false if it was before.
+    pub(crate) fn answered(&self, ask: Ask) -> bool {
+        let mut inner = lock(&self.inner);
+        let Some(asks) = inner.current.as_mut().and_then(|c| c.asks.as_mut()) else { return false };
+        let waits = asks.front() == Some(&ask);
+        if waits {
+            asks.pop_front();
+        }
+        if asks.is_empty() {
+            self.asked.store(false, Ordering::Release);
+        }
+        waits
+    }
+    /// Ends a divisible batch where it is, as soon as it runs; false if it is not here.
+    pub(crate) fn end_bag(&self, launch: u64) -> bool {
+        let mut inner = lock(&self.inner);
+        if inner.current.as_ref().is_some_and(|c| c.launch == launch) {
+            self.checkpoint.store(true, Ordering::Release);
+            return true;
+        }
+        let waiting = inner.queue.iter_mut().find(|q| q.batch.launch == launch);
+        waiting.map(|q| q.checkpoint = true).is_some()
+    }
+    pub(crate) fn is_checkpoint(&self) -> bool {
+        self.checkpoint.load(Ordering::Acquire)
     }
 
     /// Ends what runs by force.

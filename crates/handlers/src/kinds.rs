@@ -27,6 +27,10 @@ impl Kinds {
         self.0.insert(kind.name().to_owned(), Arc::new(kind));
         self
     }
+    /// Takes one out; whether there was one of this name.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.0.remove(name).is_some()
+    }
     /// Those of these names.
     pub fn only(mut self, names: &[String]) -> Self {
         self.0.retain(|name, _| names.contains(name));

@@ -1,4 +1,5 @@
-//! Handler tasks: Rust functions registered by name in the node.
+//! Handlers: Rust functions registered by name in the node. Here the registry of all of them, and the plain ones; those that split
+//! while they run are in `divisible`.
 
 mod builtin;
 mod cx;
@@ -9,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use filch_handlers::{DivisibleKind, Kinds};
 use filch_types::manifest::Program;
 use filch_types::result::Stream;
 use filch_types::{Cause, Content, Outcome, TaskOutput, limits};
@@ -27,9 +29,12 @@ const MAX_VALUE: usize = 64 * 1024 * 1024;
 /// A handler: its value becomes the task's stdout; its error fails the task.
 pub type Handler = Arc<dyn Fn(&HandlerCx<'_>) -> Result<Vec<u8>, String> + Send + Sync>;
 
-/// The registry of handlers.
+/// The registry of handlers: plain functions, and kinds of work that split while they run. One name is one of the two.
 #[derive(Clone, Default)]
-pub struct Handlers(BTreeMap<String, Handler>);
+pub struct Handlers {
+    plain: BTreeMap<String, Handler>,
+    kinds: Kinds,
+}
 
 impl Handlers {
     /// No handlers at all.
@@ -43,8 +48,9 @@ impl Handlers {
     /// - `spin DURATION`: keeps a processor busy.
     /// - `fail [MESSAGE [SHARE]]`: fails; with a share from 0 to 1, only that share of attempts, drawn from task and attempt.
     /// - `hash`: the BLAKE3 hash of each input file, one line each: hex, two spaces, path.
+    /// - the divisible ones of [`Kinds::builtin`].
     pub fn builtin() -> Self {
-        let mut h = Self::empty();
+        let mut h = Self { kinds: Kinds::builtin(), ..Self::empty() };
         h.register("noop", |_| Ok(Vec::new()));
         h.register("sleep", builtin::sleep);
         h.register("spin", builtin::spin);
@@ -57,17 +63,33 @@ impl Handlers {
     where
         F: Fn(&HandlerCx<'_>) -> Result<Vec<u8>, String> + Send + Sync + 'static,
     {
-        self.0.insert(name.into(), Arc::new(handler));
+        let name = name.into();
+        self.kinds.remove(&name);
+        self.plain.insert(name, Arc::new(handler));
         self
+    }
+    /// Adds a kind of work that splits while it runs, or replaces the handler of its name.
+    pub fn divisible(&mut self, kind: impl DivisibleKind + 'static) -> &mut Self {
+        self.plain.remove(kind.name());
+        self.kinds.register(kind);
+        self
+    }
+    /// Those that are divisible.
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
     }
     /// Those of these names.
     pub fn only(mut self, names: &[String]) -> Self {
-        self.0.retain(|name, _| names.contains(name));
+        self.plain.retain(|name, _| names.contains(name));
+        self.kinds = self.kinds.only(names);
         self
     }
-    /// Names, in order.
+    /// Names, in order, the divisible ones last.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.plain_names().chain(self.kinds.names())
+    }
+    fn plain_names(&self) -> impl Iterator<Item = &str> {
+        self.plain.keys().map(String::as_str)
     }
 }
 
@@ -83,10 +105,10 @@ impl HandlerExecutor {
 
 impl Executor for HandlerExecutor {
     fn offers(&self) -> Vec<String> {
-        self.handlers.names().map(|n| format!("handler:{n}")).collect()
+        self.handlers.plain_names().map(|n| format!("handler:{n}")).collect()
     }
     fn takes(&self, program: &Program) -> bool {
-        matches!(program, Program::Handler { name, .. } if self.handlers.0.contains_key(name))
+        matches!(program, Program::Handler { name, .. } if self.handlers.plain.contains_key(name))
     }
     fn runner(&self, slot: &SlotInfo) -> Box<dyn Runner> {
         Box::new(HandlerRunner { handlers: self.handlers.clone(), info: slot.clone() })
@@ -103,7 +125,7 @@ impl Runner for HandlerRunner {
         let Program::Handler { name, args } = &attempt.task.group.program else {
             return Verdict::Bounced(Fault::once("not a handler"));
         };
-        let Some(handler) = self.handlers.0.get(name) else {
+        let Some(handler) = self.handlers.plain.get(name) else {
             return Verdict::Bounced(Fault::lasting(format!("this node has no handler `{name}`")));
         };
         let paths = match attempt.task.paths() {

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod commands;
+mod divisible;
 mod endings;
 mod files;
 mod handlers;
@@ -20,6 +21,7 @@ fn main() {
     let mut trials = Vec::new();
     for (group, tests) in [
         ("commands", commands::TESTS),
+        ("divisible", divisible::TESTS),
         ("endings", endings::TESTS),
         ("files", files::TESTS),
         ("handlers", handlers::TESTS),

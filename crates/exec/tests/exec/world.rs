@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ pub struct Store {
     pub dir: PathBuf,
     /// Called before a file is kept.
     pub on_keep: Mutex<Option<Hook>>,
+    /// Nothing more fits.
+    pub full: AtomicBool,
 }
 
 impl Store {
@@ -64,9 +67,15 @@ impl Host for Store {
         }
         self.keep_bytes(fs::read(path).map_err(|e| HostError::Io(e.to_string()))?, inline_max)
     }
+    fn read(&self, blob: BlobId, _: u64) -> Result<Vec<u8>, HostError> {
+        fs::read(self.dir.join(blob.to_string())).map_err(|e| HostError::Unavailable(e.to_string()))
+    }
     fn keep_bytes(&self, bytes: Vec<u8>, inline_max: usize) -> Result<Content, HostError> {
         if bytes.len() <= inline_max {
             return Ok(Content::Inline(bytes));
+        }
+        if self.full.load(Ordering::Relaxed) {
+            return Err(HostError::Full("as it was told".into()));
         }
         Ok(Content::Blob(self.put(&bytes), bytes.len() as u64))
     }
@@ -91,7 +100,15 @@ pub fn open(
     dir: &Path,
     change: impl FnOnce(&mut ExecConfig),
 ) -> Result<(Exec, Arc<Store>, Receiver<Report>), ExecError> {
-    let store = Arc::new(Store { dir: dir.join("store"), on_keep: Mutex::default() });
+    open_with(dir, change, |_| {})
+}
+
+fn open_with(
+    dir: &Path,
+    change: impl FnOnce(&mut ExecConfig),
+    more: impl FnOnce(&mut Handlers),
+) -> Result<(Exec, Arc<Store>, Receiver<Report>), ExecError> {
+    let store = Arc::new(Store { dir: dir.join("store"), on_keep: Mutex::default(), full: AtomicBool::default() });
     fs::create_dir_all(&store.dir).unwrap();
     let mut c = config(dir);
     change(&mut c);
@@ -106,6 +123,7 @@ pub fn open(
         }
         Ok(cx.values().join(",").into_bytes())
     });
+    more(&mut handlers);
     let sink = Box::new(move |r| drop(tx.lock().unwrap().send(r)));
     Ok((Exec::new(c, store.clone(), handlers, sink)?, store, rx))
 }
@@ -117,6 +135,12 @@ impl World {
     pub fn with(change: impl FnOnce(&mut ExecConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (exec, store, reports) = open(dir.path(), change).unwrap();
+        Self { exec, store, reports, dir, launch: 0 }
+    }
+    /// One whose node knows further handlers.
+    pub fn knowing(more: impl FnOnce(&mut Handlers)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (exec, store, reports) = open_with(dir.path(), |_| {}, more).unwrap();
         Self { exec, store, reports, dir, launch: 0 }
     }
     /// Starts tasks of a job, in slot 0.
@@ -152,6 +176,7 @@ impl World {
                         got.entry(launch).or_default().extend((0..run.count).map(|_| Ok(run.outcome.clone())));
                     }
                 }
+                other @ (Report::Split { .. } | Report::Bag { .. } | Report::BagFailed { .. }) => panic!("{other:?}"),
                 Report::Bounced { launch, tasks, why } => {
                     let at = &mut next.get_mut(&launch).unwrap().0;
                     assert_eq!(*at, tasks.lo, "in order");
@@ -172,7 +197,7 @@ impl World {
 }
 
 pub fn batch(launch: u64, manifest: &Arc<Manifest>, tasks: Range) -> Batch {
-    Batch { launch, job: job(), manifest: manifest.clone(), tasks, attempt: 5, slot: 0 }
+    Batch { launch, job: job(), manifest: manifest.clone(), tasks, attempt: 5, slot: 0, part: None }
 }
 
 pub fn job() -> JobId {
