@@ -1,11 +1,11 @@
 //! Between the API's spec and the exact one.
 
 use filch_types::manifest::{
-    Edge, EdgeKind, Generator, Group, InFile, JobSpec as Exact, ManifestError, Program, TaskLimits,
+    Edge, EdgeKind, Generator, Group, InFile, JobSpec as Exact, ManifestError, Program, Reduce, TaskLimits,
 };
 use filch_types::template::{Template, TemplateError};
 
-use crate::spec::{EdgeSpec, GroupSpec, InputSpec, JobSpec, ProgramSpec, TasksSpec};
+use crate::spec::{EdgeSpec, GroupSpec, InputSpec, JobSpec, ProgramSpec, ReduceSpec, TasksSpec};
 use crate::template::to_text;
 
 /// Why a spec is not acceptable.
@@ -59,6 +59,11 @@ fn group(g: GroupSpec) -> Result<Group, SpecError> {
     let program = match &g.program {
         ProgramSpec::Command(argv) => Program::Command { argv: read(argv, outputs)? },
         ProgramSpec::Handler { name, args } => Program::Handler { name: name.clone(), args: read(args, outputs)? },
+        ProgramSpec::Divisible { name, args, reduce } => Program::Divisible {
+            name: name.clone(),
+            args: read(args, outputs)?,
+            reduce: reduce.iter().map(|r| Reduce::from(*r)).collect(),
+        },
     };
     let outputs = read(&g.outputs, 0)?;
     Ok(Group {
@@ -112,9 +117,11 @@ fn group_text(g: &Group) -> GroupSpec {
         program: match &g.program {
             Program::Command { argv } => ProgramSpec::Command(texts(argv)),
             Program::Handler { name, args } => ProgramSpec::Handler { name: name.clone(), args: texts(args) },
-            Program::Divisible { name, args, .. } => {
-                ProgramSpec::Handler { name: format!("divisible:{name}"), args: texts(args) }
-            }
+            Program::Divisible { name, args, reduce } => ProgramSpec::Divisible {
+                name: name.clone(),
+                args: texts(args),
+                reduce: reduce.iter().map(|r| ReduceSpec::from(*r)).collect(),
+            },
         },
         env: g.env.clone(),
         inputs: g
@@ -141,13 +148,15 @@ mod tests {
 
     const SPEC: &str = r#"{"name":"demo","groups":[
         {"name":"a","tasks":{"array":{"first":1,"step":2,"count":3}},"program":{"command":["echo","{}","{{x}"]},"outputs":["{}.txt"]},
-        {"name":"b","program":{"handler":{"name":"noop"}},"needs":[{"group":0}],"timeout_ms":50}]}"#;
+        {"name":"b","program":{"handler":{"name":"noop"}},"needs":[{"group":0}],"timeout_ms":50},
+        {"name":"c","program":{"divisible":{"name":"uts","args":["T1"],"reduce":["sum","max"]}}}]}"#;
 
     #[test]
     fn json_to_exact_and_back() {
         let spec: JobSpec = serde_json::from_str(SPEC).unwrap();
         let exact = Exact::try_from(spec.clone()).unwrap();
-        assert_eq!(exact.total(), 4);
+        assert_eq!(exact.total(), 5);
+        assert_eq!(exact.groups[2].reduce(), Some(&[Reduce::Sum, Reduce::Max][..]));
         assert_eq!(exact.groups[1].limits, TaskLimits { timeout_ms: Some(50), grace_ms: 5000 });
         assert_eq!(JobSpec::from(&exact), spec);
         assert_eq!(Exact::try_from(JobSpec::from(&exact)), Ok(exact));
@@ -162,6 +171,7 @@ mod tests {
         assert!(matches!(with("\"echo\"", "\"{out2}\""), SpecError::Template { .. }));
         assert!(matches!(with("{\"group\":0}", "{\"group\":1}"), SpecError::Rule(_)));
         assert!(matches!(with("\"count\":3", "\"count\":0"), SpecError::Rule(_)));
+        assert!(matches!(with("\"sum\",\"max\"", ""), SpecError::Rule(_)));
         assert!(serde_json::from_str::<JobSpec>(&SPEC.replace("timeout_ms", "timeout")).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! What a job is, as a client writes it: `filch_types::JobSpec` with ids as hex and templates as text.
 
 use filch_types::BlobId;
+use filch_types::manifest::Reduce;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -112,6 +113,50 @@ pub enum ProgramSpec {
         #[serde(default)]
         args: Vec<String>,
     },
+    /// A Rust function registered in the nodes whose work splits while it runs. What its parts counted is joined into one tally, which
+    /// is the task's stdout: one line of numbers. A `handler` of a divisible function's name becomes this.
+    Divisible {
+        /// Its name.
+        name: String,
+        /// Its arguments.
+        #[serde(default)]
+        args: Vec<String>,
+        /// How the numbers of the tallies are joined, one for each. May be left out if the node that gets the job has the function.
+        #[serde(default)]
+        reduce: Vec<ReduceSpec>,
+    },
+}
+
+/// How the numbers that the parts of a divided task counted become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReduceSpec {
+    /// Their sum.
+    Sum,
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
+}
+
+impl From<Reduce> for ReduceSpec {
+    fn from(reduce: Reduce) -> Self {
+        match reduce {
+            Reduce::Sum => ReduceSpec::Sum,
+            Reduce::Max => ReduceSpec::Max,
+            Reduce::Min => ReduceSpec::Min,
+        }
+    }
+}
+
+impl From<ReduceSpec> for Reduce {
+    fn from(reduce: ReduceSpec) -> Self {
+        match reduce {
+            ReduceSpec::Sum => Reduce::Sum,
+            ReduceSpec::Max => Reduce::Max,
+            ReduceSpec::Min => Reduce::Min,
+        }
+    }
 }
 
 /// A file that is put into a task's directory.

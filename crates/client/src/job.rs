@@ -64,6 +64,11 @@ impl JobBuilder {
         let args = args.into_iter().map(Into::into).collect();
         Self::new(name.clone(), ProgramSpec::Handler { name, args })
     }
+    /// Calls a Rust function that is registered in the nodes and whose work splits while it runs; the node that gets the job must
+    /// have it. [`JobHandle::tally`] reads what it counted.
+    pub fn divisible<S: Into<String>>(name: impl Into<String>, args: impl IntoIterator<Item = S>) -> Self {
+        Self::handler(name, args)
+    }
     /// A name for people.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.spec.name = name.into();
@@ -225,6 +230,15 @@ impl JobHandle {
                 Some(Update::Progress { .. }) => {}
                 Some(Update::End { .. }) | None => return Err(ClientError::Cancelled),
             }
+        }
+    }
+    /// Waits for a job of one divided task and returns what its parts counted in all.
+    pub async fn tally(&self) -> Result<Vec<u64>, ClientError> {
+        let line = String::from_utf8_lossy(&self.result().await?).into_owned();
+        let numbers: Result<Vec<u64>, _> = line.split_whitespace().map(str::parse).collect();
+        match numbers {
+            Ok(numbers) if !numbers.is_empty() => Ok(numbers),
+            _ => Err(ClientError::Protocol(format!("`{}` is no tally", line.trim_end()))),
         }
     }
     /// A result's stdout; an error with its stderr if the task failed.

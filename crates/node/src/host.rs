@@ -60,6 +60,16 @@ impl Host for StoreHost {
         })
     }
 
+    fn read(&self, blob: BlobId, len: u64) -> Result<Vec<u8>, HostError> {
+        self.store.read(blob, len).map_err(|e| {
+            if matches!(e, ReadError::Missing(_) | ReadError::Damaged(_)) {
+                (self.lost)(blob);
+                return HostError::Unavailable(e.to_string());
+            }
+            HostError::Io(e.to_string())
+        })
+    }
+
     fn keep(&self, path: &Path, inline_max: usize) -> Result<Content, HostError> {
         let io = |e: std::io::Error| HostError::Io(format!("{}: {e}", path.display()));
         let len = std::fs::metadata(path).map_err(io)?.len();

@@ -2,6 +2,17 @@
 //!
 //! [`up`] runs one. Inside, one thread owns the core ([`driver`]), one the ledger (`disk`); slots are threads of the executor;
 //! everything else are tasks of a small tokio runtime. Every queue is bounded; where it overflows is written at its top.
+//!
+//! # Functions of one's own
+//! A program that embeds a node registers Rust functions in it by name; jobs of any member name them, and every node that has a
+//! function of that name may run them. `examples/own-functions.rs` is a whole one.
+//! ```no_run
+//! let mut config = filch_node::Config::load(None, filch_node::Settings::default())?;
+//! config.registry.register("shout", |cx| Ok(cx.args().join(" ").to_uppercase().into_bytes()));
+//! filch_node::up(config, |ready| eprintln!("{ready}"))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//! Work that splits while it runs implements [`Divisible`] and is added with [`Handlers::divisible`].
 
 pub mod clock;
 pub mod cluster_key;
@@ -34,6 +45,7 @@ pub use datadir::DataDirError;
 pub use down::Down;
 pub use error::UpError;
 pub use fatal::EXIT as FATAL_EXIT;
+pub use filch_exec::{Divisible, DivisibleKind, HandlerCx, Handlers, Kinds, Progress, Reduce};
 pub use http::socket::SocketError;
 pub use pages::spawner_main;
 pub use up::{Ready, RunningNode, up};

@@ -123,9 +123,8 @@ impl Outlet for Dispatch {
             Output::Release(job) => self.jobs.release(job),
             Output::Launch(launch) => self.stager.launch(launch),
             Output::Stop(launch) => self.stager.stop(launch),
-            // No executor here runs what splits.
-            Output::Split { launch, ask, .. } => self.inbox.push(Input::Split { launch, ask, bag: None }),
-            Output::Checkpoint(_) => {}
+            Output::Split { launch, ask, least } => self.stager.split(launch, ask, least),
+            Output::Checkpoint(launch) => self.stager.checkpoint(launch),
             Output::Event(event) => self.event(event),
             Output::Drained => self.drained.cancel(),
             // The driver keeps these to itself.

@@ -160,8 +160,8 @@ struct Restored {
     notes: Vec<(String, Vec<u8>)>,
 }
 
-fn handlers(wanted: Option<&[String]>) -> Result<Handlers, UpError> {
-    let all = Handlers::builtin();
+/// Those of `all` that tasks may name.
+fn allowed(all: Handlers, wanted: Option<&[String]>) -> Result<Handlers, UpError> {
     let Some(wanted) = wanted else { return Ok(all) };
     let known = all.names().collect::<Vec<_>>().join(", ");
     for name in wanted {
@@ -181,6 +181,15 @@ fn to_input(report: Report) -> Input {
     match report {
         Report::Finished { launch, runs } => Input::Finished { launch: filch_core::LaunchId(launch), runs },
         Report::Bounced { launch, tasks, why } => Input::Bounced { launch: filch_core::LaunchId(launch), tasks, why },
+        Report::Split { launch, ask, bag } => {
+            Input::Split { launch: filch_core::LaunchId(launch), ask: filch_core::AskId(ask), bag }
+        }
+        Report::Bag { launch, tally, rest, wall_us } => {
+            Input::Bag { launch: filch_core::LaunchId(launch), tally, rest, wall_us }
+        }
+        Report::BagFailed { launch, cause, text } => {
+            Input::BagFailed { launch: filch_core::LaunchId(launch), cause, text }
+        }
     }
 }
 
@@ -221,7 +230,7 @@ impl RunningNode {
         let names = Arc::new(Names::new(driver.clone(), me, &config.name));
         let fetcher = Arc::new(Fetcher::new(store.clone(), Arc::new(NetOpener(net.clone())), stats.clone()));
         let packs = Arc::new(Packs::new(reader.clone()));
-        let holder = Holder { store: store.clone(), fetcher: fetcher.clone(), lists };
+        let holder = Holder { store: store.clone(), fetcher: fetcher.clone(), lists: lists.clone() };
         let deliveries = Deliveries::new(
             delivery::Tools {
                 store: store.clone(),
@@ -288,6 +297,8 @@ impl RunningNode {
             fetcher,
             deliveries,
             exec: exec.clone(),
+            registry: config.registry,
+            lists: lists.clone(),
             net: net.clone(),
             copying,
             stats,
@@ -386,7 +397,7 @@ fn start_exec(
 ) -> Result<Arc<Exec>, UpError> {
     let mut exec = ExecConfig::new(dir.work(), me, config.name.clone(), config.slots);
     exec.spawner = spawner(config);
-    let handlers = handlers(config.handlers.as_deref())?;
+    let handlers = allowed(config.registry.clone(), config.handlers.as_deref())?;
     let reports = inbox.clone();
     let report = Box::new(move |report| reports.push(to_input(report)));
     Ok(Arc::new(Exec::new(exec, host, handlers, report)?))

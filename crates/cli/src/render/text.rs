@@ -122,6 +122,9 @@ impl Renderer for TextRenderer {
                 filch_api::spec::ProgramSpec::Handler { name, args } => {
                     std::iter::once(format!("handler:{name}")).chain(args.iter().cloned()).collect()
                 }
+                filch_api::spec::ProgramSpec::Divisible { name, args, .. } => {
+                    std::iter::once(format!("divisible:{name}")).chain(args.iter().cloned()).collect()
+                }
             };
             let words: Vec<String> = words.iter().map(|w| crate::plan::quote(w)).collect();
             pairs.push(("program", tame(&words.join(" "), 200)));

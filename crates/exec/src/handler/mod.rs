@@ -36,6 +36,12 @@ pub struct Handlers {
     kinds: Kinds,
 }
 
+impl std::fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
 impl Handlers {
     /// No handlers at all.
     pub fn empty() -> Self {

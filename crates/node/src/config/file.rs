@@ -45,7 +45,7 @@ settings! {
     cluster_key: PathBuf,
     /// With `lan`, listen on QUIC too.
     quic: bool,
-    /// Handlers that tasks may name; all built-in ones by default.
+    /// Handlers that tasks may name; all that the program has by default.
     handlers: Vec<String>,
     /// Names the machine: 32 hex digits or any word.
     machine: String,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use filch_api::paths::{PathsError, Surroundings};
 use filch_core::Timing;
+use filch_exec::Handlers;
 use filch_types::{MachineId, limits};
 
 pub use file::Settings;
@@ -83,13 +84,16 @@ pub struct Config {
     pub bootstrap: Vec<String>,
     /// Where the cluster key is; `cluster.key` in the data directory if absent.
     pub cluster_key: Option<PathBuf>,
-    /// Handlers that tasks may name; all built-in ones if absent.
+    /// Handlers that this program has: the built-in ones, and whatever a program that embeds the node adds.
+    pub registry: Handlers,
+    /// Those of them that tasks may name; all if absent.
     pub handlers: Option<Vec<String>>,
     /// Names the machine; from `/etc/machine-id` if absent.
     pub machine: Option<MachineId>,
     /// Copies of a result before it is visible, unless fewer nodes keep the job.
     pub result_copies: u8,
-    /// Program and arguments of the process that starts command tasks; this very program's hidden subcommand if absent.
+    /// Program and arguments of the process that starts command tasks: one that ends in [`crate::spawner_main`]. This very program with
+    /// the argument `__spawner` if absent; empty: no command tasks.
     pub spawner: Option<Vec<std::ffi::OsString>>,
     /// How long running tasks may go on after the node was told to end.
     pub grace: std::time::Duration,
@@ -152,6 +156,7 @@ impl Config {
             mdns: s.mdns.unwrap_or(lan),
             bootstrap,
             cluster_key: s.cluster_key.map(absolute),
+            registry: Handlers::builtin(),
             handlers: s.handlers,
             machine: s.machine.as_deref().map(machine_id).transpose()?,
             result_copies: s.result_copies.unwrap_or(DEFAULT_RESULT_COPIES),

@@ -1,5 +1,6 @@
 //! The local API over a Unix socket. What the routes mean is written in `filch_api::openapi`.
 
+mod divide;
 mod events;
 mod fetch;
 mod files;
@@ -25,7 +26,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post, put};
 use filch_api::{Code, Problem, routes};
 use filch_blobs::BlobStore;
-use filch_exec::Exec;
+use filch_exec::{Exec, Handlers};
 use filch_net::Net;
 use filch_types::{MachineId, NodeId, StoreId};
 use tokio::sync::Semaphore;
@@ -39,7 +40,7 @@ use crate::names::Names;
 use crate::packs::Packs;
 use crate::pump::Copying;
 use crate::stats::Stats;
-use crate::transfer::Fetcher;
+use crate::transfer::{Fetcher, Lists};
 
 /// Streams that may be open.
 pub const STREAMS: usize = 256;
@@ -90,6 +91,10 @@ pub struct App {
     pub deliveries: Arc<Deliveries>,
     /// Running tasks.
     pub exec: Arc<Exec>,
+    /// Handlers of this program, whether tasks may name them here or not.
+    pub registry: Handlers,
+    /// Item lists.
+    pub lists: Arc<Lists>,
     /// The network.
     pub net: Net,
     /// Copies in the making.

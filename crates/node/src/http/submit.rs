@@ -14,7 +14,7 @@ use filch_types::{JobId, JobSpec, NodeId, Nonce};
 
 use super::ndjson::{self, Gone, Lines};
 use super::problem::{Fail, internal, of_client, of_spec};
-use super::{App, SharedApp, input};
+use super::{App, SharedApp, divide, input};
 use crate::clock::Clock;
 use crate::driver::Call;
 use crate::events::{Happening, job_of};
@@ -28,8 +28,11 @@ pub async fn submit(State(app): State<SharedApp>, body: Body) -> Result<Response
     if request.copies.is_some_and(|c| c == 0 || usize::from(c) > filch_types::limits::MAX_REPLICAS) {
         return Err(Fail(Problem::new(Code::BadRequest).detail("`copies` must be 1 to 8")));
     }
-    let mut spec = JobSpec::try_from(request.spec).map_err(|e| of_spec(&e))?;
+    let mut wanted = request.spec;
+    divide::resolve(&mut wanted, app.registry.kinds())?;
+    let mut spec = JobSpec::try_from(wanted).map_err(|e| of_spec(&e))?;
     count_closure(&mut spec);
+    let spec = divide::checked(&app, spec).await?;
     let dir = match request.deliver_to {
         Some(dir) => Some(check_dir(&app, dir).await?),
         None => None,

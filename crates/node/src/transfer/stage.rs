@@ -4,10 +4,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use filch_core::{AskId, Part};
 use filch_core::{Input, Launch, LaunchId};
 use filch_exec::{Batch, Exec};
 use filch_types::manifest::{Generator, Group};
-use filch_types::{BlobId, JobId};
+use filch_types::time::Span;
+use filch_types::{BlobId, Content, JobId};
 
 use super::closure::{HoldError, Holder, blocking, items_have_inputs};
 use super::lists::List;
@@ -73,6 +75,15 @@ fn batch(launch: Launch) -> Batch {
         tasks: launch.tasks,
         attempt: launch.attempt,
         slot: launch.slot,
+        part: launch.bag.map(|part| part.bag),
+    }
+}
+
+/// The blob that a part of a divided task is, if it is one.
+fn bag(launch: &Launch) -> Option<(BlobId, u64)> {
+    match launch.bag {
+        Some(Part { bag: Content::Blob(id, len), .. }) => Some((id, len)),
+        _ => None,
     }
 }
 
@@ -149,9 +160,25 @@ impl Stager {
         }
     }
 
+    /// Splits something off a launch; it gives nothing while its inputs are on their way.
+    pub fn split(&self, id: LaunchId, ask: AskId, least: Span) {
+        self.exec.split(id.0, ask.0, std::time::Duration::from_micros(least.0));
+    }
+
+    /// Ends a divided launch where it is; one that has not begun goes back whole.
+    pub fn checkpoint(&self, id: LaunchId) {
+        if self.waiting.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id) {
+            return self.stop(id);
+        }
+        self.exec.checkpoint(id.0);
+    }
+
     /// Whether everything is here, answered without blocking for long.
     fn ready(&self, launch: &Launch) -> bool {
         let Some((need, group, number)) = need(launch) else { return true };
+        if bag(launch).is_some_and(|(id, _)| !self.holder.store.has(id)) {
+            return false;
+        }
         if let Need::Nothing = need
             && group.inputs.is_empty()
         {
@@ -181,6 +208,7 @@ impl Stager {
         if let Need::List(list, len) = need {
             direct.push((list, len));
         }
+        direct.extend(bag(launch));
         self.get(launch, direct).await?;
         if let Need::List(list, len) = need
             && items_have_inputs(&launch.manifest)
