@@ -126,7 +126,7 @@ fn check_timing(t: &Timing) -> Result<(), String> {
 }
 
 impl JobPlan {
-    fn check(&self, nodes: usize) -> Result<(), String> {
+    pub(crate) fn check(&self, nodes: usize) -> Result<(), String> {
         most("at", self.at, MAX_US)?;
         node("node", self.node, nodes)?;
         if self.groups.is_empty() {
@@ -180,7 +180,7 @@ impl Work {
 }
 
 impl Planned {
-    fn check(&self, nodes: usize) -> Result<(), String> {
+    pub(crate) fn check(&self, nodes: usize) -> Result<(), String> {
         most("at", self.at, MAX_US)?;
         if let Some(n) = self.fault.node() {
             node("node", n, nodes)?;

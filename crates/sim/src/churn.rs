@@ -17,6 +17,9 @@ use crate::shelf::Shelf;
 use crate::timeline::Mark;
 use crate::world::{Ev, World};
 
+/// Between tries of a fault that cannot take place yet.
+const FAULT_AGAIN_US: u64 = 10_000;
+
 /// What ends a fault.
 #[derive(Clone, Debug)]
 pub(crate) enum Undo {
@@ -44,13 +47,22 @@ impl World {
         }
         let fault = self.options.faults[n].fault.clone();
         self.note(|| format!("fault {n}: {fault:?}"));
-        let Some((undo, for_us)) = self.begin_fault(&fault) else { return };
+        let Some((undo, for_us)) = self.begin_fault(&fault) else { return self.fault_refused(n) };
         self.stats.faults += 1;
         let until = undo.is_some().then(|| self.now.saturating_add(for_us));
         self.chronicle(Mark::Fault { fault: n, until });
         let Some(undo) = undo else { return };
         self.active.insert(n, undo);
         self.after(for_us, Ev::FaultEnd { fault: n });
+    }
+
+    /// It cannot take place now; a test's own faults try for a while.
+    fn fault_refused(&mut self, n: usize) {
+        let until = self.options.faults[n].at.saturating_add(self.fault_patience_us);
+        if self.now < until {
+            return self.after(FAULT_AGAIN_US, Ev::Fault { fault: n });
+        }
+        self.refused.push(n);
     }
 
     /// `None` if it cannot take place now.

@@ -98,7 +98,8 @@ impl World {
         let copies = job.copies.filter(|_| standing.calls <= PATIENCE);
         let nonce = load::nonce(self.options.seed, plan);
         self.known.plans.insert(nonce, plan);
-        let (spec, blobs) = load::spec(self.options.seed, plan, &job, &mut self.known);
+        let given = self.programs.spec(plan);
+        let (spec, blobs) = given.unwrap_or_else(|| load::spec(self.options.seed, plan, &job, &mut self.known));
         for (blob, len) in blobs {
             // The client's files are in the store before it calls.
             self.hosts[h].shelf.put(pending(plan), blob, len, false);

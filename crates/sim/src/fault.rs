@@ -1,5 +1,7 @@
 //! Faults: what can be done to a cluster, each with its own parameters, so that a run can be repeated without one of them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// What a disk looks like when its node comes back.
@@ -165,6 +167,62 @@ pub const CLASSES: [Class; 14] = [
     Class::Leave,
     Class::Forge,
 ];
+
+/// Microseconds.
+pub(crate) fn us(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Longer than any run: 17 years, in microseconds.
+const FOR_GOOD_US: u64 = 1 << 49;
+
+/// Those that a test wants most. Every field can be said where they are not enough.
+impl Fault {
+    /// `kill -9`: a start with the disk as it was after `down`.
+    pub fn crash(node: usize, down: Duration) -> Self {
+        Fault::Crash { node, down_us: us(down), disk: DiskAfter::Kept, power: false }
+    }
+    /// The power goes, and nobody is told: peers notice by silence.
+    pub fn power_loss(node: usize, down: Duration) -> Self {
+        Fault::Crash { node, down_us: us(down), disk: DiskAfter::Kept, power: true }
+    }
+    /// A crash after which the disk is empty.
+    pub fn wipe(node: usize, down: Duration) -> Self {
+        Fault::Crash { node, down_us: us(down), disk: DiskAfter::Wiped, power: false }
+    }
+    /// SIGSTOP and SIGCONT of the node; its tasks go on.
+    pub fn pause(node: usize, time: Duration) -> Self {
+        Fault::Pause { node, for_us: us(time), suspend: false }
+    }
+    /// A closed lid: node and tasks stand still.
+    pub fn suspend(node: usize, time: Duration) -> Self {
+        Fault::Pause { node, for_us: us(time), suspend: true }
+    }
+    /// Nothing passes between these nodes and the others.
+    pub fn cut(side: impl IntoIterator<Item = usize>, time: Duration) -> Self {
+        Fault::Cut { side: side.into_iter().collect(), one_way: false, for_us: us(time) }
+    }
+    /// So many of a hundred messages are lost or late.
+    pub fn loss(percent: u32, time: Duration) -> Self {
+        Fault::Loss { ppm: percent.saturating_mul(10_000), for_us: us(time) }
+    }
+    /// No room on the disk.
+    pub fn disk_full(node: usize, time: Duration) -> Self {
+        Fault::DiskFull { node, for_us: us(time) }
+    }
+    /// An orderly end, and a start so long after it.
+    pub fn drain(node: usize, back: Duration) -> Self {
+        Fault::Drain { node, back_us: Some(us(back)) }
+    }
+    /// `kill -9`, and nobody ever starts it again.
+    pub fn kill(node: usize) -> Self {
+        Fault::Crash { node, down_us: FOR_GOOD_US, disk: DiskAfter::Kept, power: false }
+    }
+    /// Whether it is a [`kill`](Self::kill).
+    pub(crate) fn is_for_good(&self) -> bool {
+        matches!(self, Fault::Crash { down_us, .. } if *down_us >= FOR_GOOD_US)
+    }
+}
 
 impl Fault {
     /// Its class.

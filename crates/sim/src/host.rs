@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use filch_core::{Input, Launch, LaunchId, Node};
-use filch_types::{JobId, MachineId, NodeId, ResultRun, StoreId};
+use filch_types::{JobId, MachineId, NodeId, Outcome, ResultRun, StoreId};
 
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -18,12 +18,14 @@ pub struct Paused {
 }
 
 /// A task that runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Running {
     /// Which.
     pub index: u32,
     /// Whether it will fail.
     pub fails: bool,
+    /// What a handler computed; absent where only the model runs.
+    pub outcome: Option<Outcome>,
 }
 
 /// A launch in a slot.

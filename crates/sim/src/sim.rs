@@ -158,6 +158,11 @@ impl Sim {
         }
     }
 
+    /// Has every rule look at the whole world now.
+    pub fn look(&mut self) -> Result<(), Failure> {
+        self.world.look(false);
+        self.verdict()
+    }
     /// Advances virtual time, with all checks.
     pub fn run_until(&mut self, us: u64) -> Result<(), Failure> {
         let look = match self.world.options.checks {
@@ -198,6 +203,11 @@ impl Sim {
         self.run_until(self.world.now + LOOK_US)?;
         let bound = self.world.now + self.world.options.settle_us;
         self.run_until_done(bound)?;
+        self.rest()
+    }
+    /// What comes when nothing is outstanding any more: calm, then a quiet minute in which messages are counted, then the
+    /// last look.
+    pub fn rest(&mut self) -> Result<Summary, Failure> {
         let calm = self.world.now + CALM_US;
         self.run_until(calm)?;
         self.world.begin_quiet();

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::history::{End, Run};
 use crate::host::{Batch, FetchFor, Running};
 use crate::known::{JobInfo, value_of};
+use crate::model::Course;
 use crate::options::{Leaves, Work};
 use crate::oracle::Seen;
 use crate::world::{Ev, World};
@@ -138,10 +139,14 @@ impl World {
         let Some(info) = self.info(job) else { return };
         let work = self.work_of(&info);
         let broken = self.is_broken(job, index, &work);
-        let mut course = self.executors.run(&work, h, index, broken);
+        let computed = self.compute(h, slot, index, attempt, &info);
+        let (mut course, outcome) = match computed {
+            Some(c) => (Course { us: c.us, fails: !c.outcome.is_success(), kills: false }, Some(c.outcome)),
+            None => (self.executors.run(&work, h, index, broken), None),
+        };
         course.us = course.us.saturating_mul(100) / u64::from(self.hosts[h].options.speed_pct.max(1));
         if let Some(batch) = &mut self.hosts[h].slots[usize::from(slot)].now {
-            batch.running = Some(Running { index, fails: course.fails });
+            batch.running = Some(Running { index, fails: course.fails, outcome });
         }
         let life = self.hosts[h].life;
         let run = Run { attempt, host: h, life, launch, start: self.now, end: None };
@@ -162,7 +167,10 @@ impl World {
         let (job, attempt) = (batch.launch.job, batch.launch.attempt);
         let Some(info) = self.info(job) else { return };
         let work = self.work_of(&info);
-        let outcome = self.outcome(h, job, running.index, attempt, &work, running.fails);
+        let outcome = match running.outcome {
+            Some(outcome) => outcome,
+            None => self.outcome(h, job, running.index, attempt, &work, running.fails),
+        };
         for (blob, len) in outcome.output().blobs() {
             self.hosts[h].shelf.put(job, blob, len, false);
         }
@@ -207,7 +215,7 @@ impl World {
     fn bounce(&mut self, h: usize, slot: u16, why: &str) {
         let report = self.take_report(h, slot);
         let Some(batch) = self.hosts[h].slots[usize::from(slot)].now.take() else { return };
-        let lo = batch.running.map_or(batch.next, |r| r.index);
+        let lo = batch.running.as_ref().map_or(batch.next, |r| r.index);
         if let Some(r) = batch.running {
             let now = self.now;
             if let Some(run) = self.history.open(batch.launch.job, r.index, h) {

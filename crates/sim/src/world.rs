@@ -19,6 +19,7 @@ use crate::model::{Disks, DrawnDisks, DrawnExecutors, DrawnLinks, Executors, Lin
 use crate::net::{Net, Packet};
 use crate::options::{NodeOptions, Options};
 use crate::oracle::{self, Oracle, Seen, Violation};
+use crate::programs::Programs;
 use crate::rng::Dice;
 use crate::shelf::Shelf;
 use crate::timeline::{Chronicle, Mark};
@@ -101,12 +102,18 @@ pub struct World {
     pub violation: Option<Violation>,
     /// Its clients.
     pub clients: Clients,
+    /// Planned faults that could not take place: their node was down, or more would have been lost than the protocol
+    /// promises to survive.
+    pub refused: Vec<usize>,
+    /// How long a fault waits until it can take place.
+    pub(crate) fault_patience_us: u64,
     pub(crate) by_id: BTreeMap<NodeId, usize>,
     pub(crate) queue: crate::queue::Queue<Ev>,
     pub(crate) net: Net,
     pub(crate) links: Box<dyn Links>,
     pub(crate) disks: Box<dyn Disks>,
     pub(crate) executors: Box<dyn Executors>,
+    pub(crate) programs: Programs,
     pub(crate) streams: Streams,
     pub(crate) active: BTreeMap<usize, crate::churn::Undo>,
     pub(crate) next_number: u64,
@@ -139,6 +146,7 @@ impl World {
             links: Box::new(DrawnLinks::new(options.link.clone(), seed)),
             disks: Box::new(DrawnDisks::new(options.disk.clone(), seed)),
             executors: Box::new(DrawnExecutors::new(seed)),
+            programs: Programs::default(),
             streams: Streams {
                 churn: stream("churn"),
                 disk: stream("disk"),
@@ -157,6 +165,8 @@ impl World {
             settling: false,
             violation: None,
             clients: Clients::default(),
+            refused: Vec::new(),
+            fault_patience_us: 0,
             by_id: BTreeMap::new(),
             queue: crate::queue::Queue::default(),
             net: Net::default(),
@@ -307,8 +317,9 @@ impl World {
     /// come to its end.
     pub fn unfinished(&self) -> Option<String> {
         let to_come = self.options.faults.iter().filter(|p| p.at >= self.now).count();
-        if to_come > 0 || !self.active.is_empty() {
-            return Some(format!("{to_come} faults are to come and {} under way", self.active.len()));
+        let under_way = self.active.keys().filter(|f| !self.options.faults[**f].fault.is_for_good()).count();
+        if to_come + under_way > 0 {
+            return Some(format!("{to_come} faults are to come and {under_way} under way"));
         }
         let late = self.options.jobs.iter().position(|j| j.at >= self.now);
         if let Some(plan) = late {
@@ -429,7 +440,8 @@ impl World {
             name: format!("n{h}"),
             slots: host.options.slots,
             offers: if host.options.able {
-                vec!["command".into(), format!("handler:{}", crate::load::HANDLER)]
+                let drawn = ["command".into(), format!("handler:{}", crate::load::HANDLER)];
+                drawn.into_iter().chain(self.programs.offers(h)).collect()
             } else {
                 vec![]
             },

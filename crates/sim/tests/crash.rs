@@ -11,9 +11,10 @@ fn the_submitter_may_leave_after_the_ack() {
     let job = sim.submit(JobPlan { at: 2_000_000, ..JobPlan::array(300, 100_000) });
     sim.run_until(4_000_000).unwrap();
     assert_eq!(sim.world.history.accepted.len(), 1, "accepted within two seconds");
-    sim.inject(4_000_000, Fault::Leave { node: 0 });
+    sim.inject(4_000_000, Fault::kill(0));
     sim.run_until_done(120_000_000).unwrap();
     assert_eq!(sim.job(job).unwrap().counts.succeeded, 300);
+    assert!(!sim.world.hosts[0].is_up() && sim.world.refused.is_empty(), "it did leave");
 }
 
 #[test]
