@@ -32,7 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("filch-client", &["filch-types", "filch-api"]),
-    ("filch", &["filch-types", "filch-api", "filch-client", "filch-node"]),
+    ("filch", &["filch-types", "filch-sim", "filch-api", "filch-client", "filch-node"]),
     ("filch-bench", &["filch-types", "filch-handlers", "filch-api", "filch-client"]),
 ];
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{commands, demo};
+use crate::{commands, demo, sim};
 
 /// Shown under `filch --help`.
 pub const EXIT_CODES: &str = "\
@@ -14,6 +14,7 @@ Exit codes:
   map submit wait retry
                      0 all succeeded, 1 some failed, 2 usage, 3 cancelled, 4 infrastructure,
                      124 --timeout of the wait, 130 detached by Ctrl-C
+  sim                0 all as it should be, 1 not so, 2 usage, 4 infrastructure, 130 ended by Ctrl-C
   other commands     0, 2 usage, 4 infrastructure";
 
 const EXAMPLES: &str = "\
@@ -67,6 +68,7 @@ pub(crate) enum Command {
     Retry(commands::retry::RetryArgs),
     Fetch(commands::fetch::FetchArgs),
     Events(commands::events::EventsArgs),
+    Sim(sim::SimArgs),
     Demo(demo::DemoArgs),
     Keygen(commands::keygen::KeygenArgs),
     Completions(commands::completions::CompletionsArgs),

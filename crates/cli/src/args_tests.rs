@@ -40,13 +40,13 @@ fn a_typing_error_is_not_taken_for_a_program() {
     assert!(refused(&["map", "--copies", "9", "--", "x"]).contains('9'));
 }
 
-/// Every help text in one snapshot: what a user reads changes only on purpose. The demo has its own.
+/// Every help text in one snapshot: what a user reads changes only on purpose. The demo and `sim` have their own.
 #[test]
 fn help_texts() {
     let mut command = Cli::command().term_width(100);
     command.build();
     let mut all = format!("{}\n", command.render_help());
-    for sub in command.get_subcommands_mut().filter(|s| s.get_name() != "help" && s.get_name() != "demo") {
+    for sub in command.get_subcommands_mut().filter(|s| !["help", "demo", "sim"].contains(&s.get_name())) {
         let name = sub.get_name().to_owned();
         let mut sub = sub.clone().term_width(100);
         all.push_str(&format!("\n==== filch {name} --help\n{}\n", sub.render_long_help()));

@@ -12,6 +12,7 @@ mod error;
 mod follow;
 mod plan;
 mod render;
+mod sim;
 mod submit;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ fn dispatch(cli: Cli) -> Result<u8, Error> {
         Command::Up(args) => commands::up::run(args, cli.global),
         Command::Keygen(args) => commands::keygen::run(&args),
         Command::Completions(args) => commands::completions::run(&args),
+        Command::Sim(args) => sim::run(args, &cli.global),
         command => {
             let cx = Context::new(cli.global)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
@@ -80,6 +82,6 @@ async fn talk(command: Command, mut cx: Context) -> Result<u8, Error> {
         Command::Down(args) => commands::down::run(args, cx).await,
         Command::Demo(args) => demo::run(args, cx).await,
         // Dispatched before the runtime was made.
-        Command::Up(_) | Command::Keygen(_) | Command::Completions(_) => Ok(0),
+        Command::Up(_) | Command::Keygen(_) | Command::Completions(_) | Command::Sim(_) => Ok(0),
     }
 }

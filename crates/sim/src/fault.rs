@@ -168,6 +168,28 @@ pub const CLASSES: [Class; 14] = [
     Class::Forge,
 ];
 
+impl Class {
+    /// Its name in a table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Crash => "crash",
+            Class::Wipe => "wipe",
+            Class::RollBack => "roll-back",
+            Class::Pause => "pause",
+            Class::Cut => "cut",
+            Class::Clog => "clog",
+            Class::Loss => "loss",
+            Class::Disk => "disk",
+            Class::BitRot => "bit-rot",
+            Class::Clock => "clock",
+            Class::Drain => "drain",
+            Class::Sick => "sick",
+            Class::Leave => "leave",
+            Class::Forge => "forge",
+        }
+    }
+}
+
 /// Microseconds.
 pub(crate) fn us(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)

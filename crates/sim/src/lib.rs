@@ -69,10 +69,14 @@ pub mod shrink;
 pub mod sim;
 mod storage;
 pub mod svg;
+pub mod swarm;
+pub mod telling;
 pub mod timeline;
 mod trace;
 mod work;
 pub mod world;
+
+pub use filch_core::Mutant;
 
 pub use cluster::{Cluster, Done, Job, JobRef, Task, millis, secs};
 pub use fault::{DiskAfter, Fault, Planned};

@@ -31,7 +31,7 @@ pub const MUTANTS: [Mutant; 21] = [
 ];
 
 /// Profiles that a planted bug is tried under, one seed of each in turn.
-const PROFILES: [Profile; 4] = [Profile::FaultFree, Profile::Crash, Profile::Swarm, Profile::Minimal];
+pub const PROFILES: [Profile; 4] = [Profile::FaultFree, Profile::Crash, Profile::Swarm, Profile::Minimal];
 
 /// How a planted bug was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,21 +48,98 @@ pub struct Caught {
     pub text: String,
 }
 
-/// Runs one planted bug until it is caught, at most `seeds` seeds of every profile. A run that also breaks a rule without the
-/// bug proves nothing and is passed over.
+/// A planted bug in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its name on a command line.
+    pub name: &'static str,
+    /// What it does.
+    pub what: &'static str,
+    /// The rule of the protocol that it goes against: `P1` to `P16`, or what it says.
+    pub rule: &'static str,
+}
+
+/// A planted bug in words.
+pub fn about(mutant: Mutant) -> About {
+    let say = |name, what, rule| About { name, what, rule };
+    match mutant {
+        Mutant::AckBeforeFsync => say("ack-before-fsync", "acks before the disk has it", "P2"),
+        Mutant::AckAtOneCopy => say("ack-at-one-copy", "accepts a job at one copy", "P3"),
+        Mutant::CountSelfTwice => say("count-self-twice", "counts its own copy twice", "P3"),
+        Mutant::PinBeforeDisk => say("pin-before-disk", "shows a pin before it is on disk", "P6"),
+        Mutant::TwoPinsInFlight => say("two-pins-in-flight", "pins a task again before the first pin is done", "P9"),
+        Mutant::OrderByArrival => say("order-by-arrival", "the result that came first wins", "the fold"),
+        Mutant::NoLeaseExpiry => say("no-lease-expiry", "leases of silent workers never end", "P8"),
+        Mutant::NoAntiEntropy => say("no-anti-entropy", "replicas do not compare what they hold", "P10"),
+        Mutant::LastWriterWins => say("last-writer-wins", "the newest whole state replaces the others", "P10"),
+        Mutant::ClosureAfterFact => say("closure-after-fact", "stores a result before the blobs that it names", "P4"),
+        Mutant::OutboxWithoutReplicas => {
+            say("outbox-without-replicas", "forgets over a restart whom it owes results", "P5")
+        }
+        Mutant::WipedStoreCounts => say("wiped-store-counts", "a wiped node still counts as a holder", "store ids"),
+        Mutant::DeleteByAbsence => say("delete-by-absence", "deletes what others do not have", "P11"),
+        Mutant::StealBothKeep => say("steal-both-keep", "victim and thief both keep the tasks", "stealing"),
+        Mutant::StealNeitherKeeps => say("steal-neither-keeps", "neither victim nor thief keeps the tasks", "stealing"),
+        Mutant::BudgetChargesQueued => say("budget-charges-queued", "queued tasks pay for their node's death", "P14"),
+        Mutant::DeadlineIgnoresQueued => {
+            say("deadline-ignores-queued", "the next deadline does not count queued work", "the core's contract")
+        }
+        Mutant::CancelNotRepeated => say("cancel-not-repeated", "a cancel is sent once", "P10"),
+        Mutant::RepairDropsCopy => say("repair-drops-copy", "repair takes a member out of R", "P12"),
+        Mutant::NoSignatureCheck => {
+            say("no-signature-check", "takes results without looking at the signature", "signed facts")
+        }
+        Mutant::GrantTwice => say("grant-twice", "grants a task to two nodes", "P7"),
+    }
+}
+
+/// Its name on a command line: `ack-before-fsync`.
+pub fn name(mutant: Mutant) -> &'static str {
+    about(mutant).name
+}
+
+/// The one of this name.
+pub fn named(text: &str) -> Option<Mutant> {
+    MUTANTS.into_iter().find(|m| name(*m) == text)
+}
+
+/// Runs one planted bug until it is caught, at most `seeds` seeds of every profile.
 pub fn catch(mutant: Mutant, seeds: u64) -> Option<Caught> {
+    catch_while(mutant, seeds, || true)
+}
+
+/// The same while `go_on`. A run that also breaks a rule without the bug proves nothing and is passed over.
+pub fn catch_while(mutant: Mutant, seeds: u64, go_on: impl Fn() -> bool) -> Option<Caught> {
     let mut runs = 0;
-    for seed in 0..seeds {
-        for profile in PROFILES {
-            runs += 1;
-            let options = Options::draw(profile, seed);
-            let planted = Sim::builder().options(options).mutant(mutant).build().run();
-            let Err(failure) = planted else { continue };
-            if Sim::draw(profile, seed).run().is_ok() {
-                let v = failure.violation;
-                return Some(Caught { profile, seed, runs, rule: v.rule, text: v.text });
-            }
+    let tries = (0..seeds).flat_map(|seed| PROFILES.map(|profile| (seed, profile)));
+    for (seed, profile) in tries.take_while(|_| go_on()) {
+        runs += 1;
+        let options = Options::draw(profile, seed);
+        let planted = Sim::builder().options(options).mutant(mutant).build().run();
+        let Err(failure) = planted else { continue };
+        if Sim::draw(profile, seed).run().is_ok() {
+            let v = failure.violation;
+            return Some(Caught { profile, seed, runs, rule: v.rule, text: v.text });
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_one_has_its_name() {
+        for mutant in MUTANTS {
+            assert_eq!(named(name(mutant)), Some(mutant));
+            let kebab = format!("{mutant:?}").chars().fold(String::new(), |s, c| match c.is_ascii_uppercase() {
+                true if !s.is_empty() => s + "-" + &c.to_ascii_lowercase().to_string(),
+                _ => s + &c.to_ascii_lowercase().to_string(),
+            });
+            assert_eq!(name(mutant), kebab);
+        }
+        assert_eq!(name(Mutant::AckBeforeFsync), "ack-before-fsync");
+        assert_eq!(named("nothing"), None);
+    }
 }

@@ -37,14 +37,13 @@ impl Options {
 
 impl Options {
     /// The command that runs them again.
-    pub(crate) fn command(&self) -> String {
+    pub fn command(&self) -> String {
         let drawn = Self { mutant: self.mutant, ..Self::draw(self.profile, self.seed) };
-        match self.mutant {
-            None if *self == drawn => {
-                format!("filch sim replay --profile {} --seed {}", self.profile.name(), self.seed)
-            }
-            _ => "filch sim replay FILE, with what `Schedule::record` makes of these options in FILE".into(),
+        if *self != drawn {
+            return "filch sim replay FILE, with what `Schedule::record` makes of these options in FILE".into();
         }
+        let planted = self.mutant.map_or(String::new(), |m| format!(" --mutant {}", crate::mutants::name(m)));
+        format!("filch sim replay {}:{}{planted}", self.profile.name(), self.seed)
     }
 }
 

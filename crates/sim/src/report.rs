@@ -86,7 +86,9 @@ pub struct Report {
     pub events: u64,
     /// Equal for equal seeds and options.
     pub digest: String,
-    /// The rule of the protocol that broke, if one did.
+    /// Rules of the protocol that were checked all the way.
+    pub rules: Vec<&'static str>,
+    /// The one that broke, if one did.
     pub violation: Option<String>,
     /// What had not ended when the time was up.
     pub unfinished: Option<String>,
@@ -161,6 +163,7 @@ impl Report {
             messages_per_task: messages as f64 / (tasks.max(1)) as f64,
             events: w.stats.events,
             digest: format!("{:016x}", w.digest()),
+            rules: oracle::all(&w.options).iter().map(|o| o.rule()).collect(),
             violation: w.violation.as_ref().map(oracle::Violation::to_string),
             unfinished: None,
             checks: Vec::new(),

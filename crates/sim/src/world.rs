@@ -126,7 +126,7 @@ pub struct World {
 }
 
 /// Lines that a trace keeps: the last ones.
-const TRACE_LINES: usize = 200_000;
+pub const TRACE_LINES: usize = 200_000;
 /// Outputs that one input may cause.
 const MAX_OUTPUTS: usize = 50_000;
 /// Timer calls at one instant before it counts as spinning.

@@ -1,7 +1,7 @@
 //! How answers look on stdout: one trait, text for people and JSON for programs.
 
 mod json;
-mod table;
+pub(crate) mod table;
 mod text;
 pub(crate) mod words;
 

@@ -1,7 +1,7 @@
 //! Columns of text.
 
 /// Left-aligned columns, two spaces apart, the first row emphasised; no trailing spaces.
-pub(super) fn table(rows: &[Vec<String>]) -> String {
+pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |s: &str| s.chars().count();
     let widths: Vec<usize> =

@@ -19,9 +19,10 @@ mod build;
 mod error;
 mod faults;
 mod file;
-pub(crate) mod units;
+mod units;
 
 pub use error::Invalid;
+pub use units::share;
 
 use crate::options::Options;
 use crate::oracle::Violation;

@@ -79,8 +79,8 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
-/// A share as a person writes it, on a command line too.
-pub(crate) fn share(text: &str) -> Result<u32, String> {
+/// A share as a person writes it, in millionths: `1%` or `0.01`. The error says what is wrong.
+pub fn share(text: &str) -> Result<u32, String> {
     let bad = || format!("`{text}` is no share; write it as \"1%\" or 0.01");
     let (number, of) = match text.trim().strip_suffix('%') {
         Some(percent) => (percent.trim(), 100.0),

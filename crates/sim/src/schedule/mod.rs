@@ -93,6 +93,12 @@ pub struct Replay {
 }
 
 impl Replay {
+    /// Of a run that has come to its end.
+    pub fn of(expected: Ended, sim: &Sim) -> Self {
+        let violation = sim.world.violation.clone();
+        let broke = violation.as_ref().map(|v| v.rule.to_owned());
+        Self { expected, ended: Ended { broke, digest: Some(format!("{:016x}", sim.world.digest())) }, violation }
+    }
     /// Whether it ended as recorded.
     pub fn as_recorded(&self) -> bool {
         let same = self.expected.digest.is_none() || self.expected.digest == self.ended.digest;
@@ -123,7 +129,11 @@ struct Head {
 impl Schedule {
     /// Runs these options and records how that ends. Options with a planted bug are recorded with it.
     pub fn record(about: &str, options: Options) -> Self {
-        let (ended, _) = run(&options);
+        let ended = Replay::of(Ended::default(), &ran(&options)).ended;
+        Self::of(about, options, ended)
+    }
+    /// Of options whose end is known.
+    pub fn of(about: &str, options: Options, ended: Ended) -> Self {
         Self { format: FORMAT, filch: VERSION.to_owned(), about: about.to_owned(), ended, options }
     }
     /// The same without the digest, to be kept while the code changes.
@@ -159,14 +169,13 @@ impl Schedule {
     }
     /// Runs it again.
     pub fn replay(&self) -> Replay {
-        let (ended, violation) = run(&self.options);
-        Replay { expected: self.ended.clone(), ended, violation }
+        Replay::of(self.ended.clone(), &ran(&self.options))
     }
 }
 
-fn run(options: &Options) -> (Ended, Option<Violation>) {
+fn ran(options: &Options) -> Sim {
     let mut sim = Sim::builder().options(options.clone()).build();
-    let violation = sim.run().err().map(|f| f.violation);
-    let broke = violation.as_ref().map(|v| v.rule.to_owned());
-    (Ended { broke, digest: Some(format!("{:016x}", sim.world.digest())) }, violation)
+    // The world keeps what it broke.
+    let _ = sim.run();
+    sim
 }

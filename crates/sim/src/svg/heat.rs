@@ -41,14 +41,10 @@ pub(super) fn columns<K: Ord + Copy>(
     out
 }
 
-pub(super) fn draw(c: &mut Canvas, world: &World, bars: &[Bar], l: &Layout) {
+/// Empty rows and their names.
+pub(super) fn ground(c: &mut Canvas, world: &World, l: &Layout) {
     let per_row = world.hosts.len().div_ceil(ROWS);
-    let slots = |row: usize| -> u64 {
-        world.hosts.iter().skip(row * per_row).take(per_row).map(|h| u64::from(h.options.slots)).sum()
-    };
-    let step = (l.scale.end / COLUMNS as u64).max(1);
-    let count = world.hosts.len().div_ceil(per_row);
-    for row in 0..count {
+    for row in 0..world.hosts.len().div_ceil(per_row) {
         let (y, height) = l.rows[row * per_row];
         c.rect(GUTTER, y, l.scale.width, height, "row");
         if row % 5 == 0 {
@@ -56,6 +52,14 @@ pub(super) fn draw(c: &mut Canvas, world: &World, bars: &[Bar], l: &Layout) {
             c.text(GUTTER - 8.0, y + height, "r", &name);
         }
     }
+}
+
+pub(super) fn draw(c: &mut Canvas, world: &World, bars: &[Bar], l: &Layout) {
+    let per_row = world.hosts.len().div_ceil(ROWS);
+    let slots = |row: usize| -> u64 {
+        world.hosts.iter().skip(row * per_row).take(per_row).map(|h| u64::from(h.options.slots)).sum()
+    };
+    let step = (l.scale.end / COLUMNS as u64).max(1);
     let w = l.scale.span(step) + 0.15;
     for (row, cells) in columns(bars, &l.scale, |b| b.host / per_row) {
         let (y, height) = l.rows[row * per_row];

@@ -13,15 +13,15 @@ const STEALS: usize = 250;
 /// Changes of stewards that are drawn: the first ones.
 const STEWARDS: usize = 400;
 
-pub(super) fn draw(c: &mut Canvas, world: &World, l: &Layout, detailed: bool) {
+/// What lies below the attempts, so that these keep their colours: faults of links.
+pub(super) fn below(c: &mut Canvas, world: &World, l: &Layout) {
+    lasting(c, world, l, cut);
+}
+
+/// What lies above them.
+pub(super) fn above(c: &mut Canvas, world: &World, l: &Layout, detailed: bool) {
     let Some(chronicle) = &world.chronicle else { return };
-    for (at, mark) in &chronicle.marks {
-        if let Mark::Fault { fault, until } = mark
-            && *at <= l.scale.end
-        {
-            lasting(c, world, l, &world.options.faults[*fault].fault, *at, until.unwrap_or(*at));
-        }
-    }
+    lasting(c, world, l, of_node);
     downtimes(c, chronicle, l);
     if detailed {
         steals(c, chronicle, l);
@@ -58,9 +58,19 @@ fn word(fault: &Fault) -> &'static str {
     }
 }
 
-/// What lasts, as an area.
-fn lasting(c: &mut Canvas, world: &World, l: &Layout, fault: &Fault, at: u64, until: u64) {
-    let (x, w) = (l.scale.x(at), l.scale.x(until) - l.scale.x(at));
+/// What lasts, as an area: from `x`, so wide.
+fn lasting(c: &mut Canvas, world: &World, l: &Layout, area: fn(&mut Canvas, &Layout, &Fault, f64, f64)) {
+    for (at, mark) in world.chronicle.iter().flat_map(|c| &c.marks) {
+        if let Mark::Fault { fault, until } = mark
+            && *at <= l.scale.end
+        {
+            let (x, end) = (l.scale.x(*at), l.scale.x(until.unwrap_or(*at)));
+            area(c, l, &world.options.faults[*fault].fault, x, end - x);
+        }
+    }
+}
+
+fn of_node(c: &mut Canvas, l: &Layout, fault: &Fault, x: f64, w: f64) {
     match fault {
         Fault::Pause { node, .. } => {
             let (y, height) = l.rows[*node];
@@ -70,22 +80,28 @@ fn lasting(c: &mut Canvas, world: &World, l: &Layout, fault: &Fault, at: u64, un
             let (y, height) = l.rows[*node];
             c.rect(x, y + height - 2.5, w, 2.5, "disk");
         }
-        Fault::Cut { side, .. } | Fault::Split { side, .. } => {
-            for node in side {
-                let (y, height) = l.rows[*node];
-                c.rect(x, y - 2.5, w, height + 5.0, "cut");
-            }
-            c.line(x, TOP - 6.0, x, l.bottom, "cutline");
-            c.line(x + w, TOP - 6.0, x + w, l.bottom, "cutline");
-        }
-        Fault::Loss { .. } => c.rect(x, TOP - 4.0, w, l.bottom - TOP + 4.0, "cut"),
-        Fault::Clog { a, b, .. } if a.max(b) < &world.hosts.len() => {
-            for node in [a, b] {
-                let (y, height) = l.rows[*node];
-                c.rect(x, y, w, height, "cut");
+        Fault::Cut { .. } | Fault::Split { .. } => {
+            for x in [x, x + w] {
+                c.line(x, TOP - 6.0, x, l.bottom, "cutline");
             }
         }
         _ => {}
+    }
+}
+
+fn cut(c: &mut Canvas, l: &Layout, fault: &Fault, x: f64, w: f64) {
+    let both;
+    let nodes: &[usize] = match fault {
+        Fault::Loss { .. } => return c.rect(x, TOP - 4.0, w, l.bottom - TOP + 4.0, "cut"),
+        Fault::Cut { side, .. } | Fault::Split { side, .. } => side,
+        Fault::Clog { a, b, .. } => {
+            both = [*a, *b];
+            &both
+        }
+        _ => return,
+    };
+    for (y, height) in nodes.iter().filter_map(|n| l.rows.get(*n)) {
+        c.rect(x, y - 2.5, w, height + 5.0, "cut");
     }
 }
 

@@ -26,7 +26,7 @@ text{font-family:sans-serif;font-size:11px;fill:#333}\
 .t{font-size:17px;font-weight:bold}.s{fill:#666}.r{text-anchor:end}.m{text-anchor:middle}\
 .row{fill:#f4f5f7}.grid{stroke:#dfe2e6;stroke-width:1}\
 .d0{fill:#3f9a6b}.d1{fill:#7cc39c}.rd{fill:#e8a23a}.lo{fill:#d23c3c}.fa{fill:#7d4fb3}.st{fill:#a9afb8}.op{fill:#9ec3ea}\
-.down{fill:#55606e;opacity:.30}.pause{fill:#6f7fd8;opacity:.28}.cut{fill:#e0533d;opacity:.11}\
+.down{fill:#55606e;opacity:.30}.pause{fill:#6f7fd8;opacity:.28}.cut{fill:#e0533d;opacity:.24}\
 .cutline{stroke:#e0533d;stroke-width:1.2;stroke-dasharray:4 3}.disk{fill:#b5651d;opacity:.75}\
 .x{stroke:#c41e1e;stroke-width:2.4;fill:none}.steal{stroke:#1f4f9e;stroke-width:1;opacity:.55;fill:none}\
 .tip{fill:#1f4f9e;opacity:.75}.sw{fill:#111}.job{stroke:#1b1b1b;stroke-width:1;stroke-dasharray:2 3}.cap{stroke:#333;fill:none;stroke-width:1}";
@@ -51,11 +51,15 @@ pub fn render(world: &World, title: &str) -> String {
     header(&mut c, world, &report, title, detailed);
     axis(&mut c, &layout);
     if detailed {
-        rows::draw(&mut c, world, &bars, &layout);
+        rows::ground(&mut c, world, &layout);
+        marks::below(&mut c, world, &layout);
+        rows::draw(&mut c, &bars, &layout);
     } else {
+        heat::ground(&mut c, world, &layout);
+        marks::below(&mut c, world, &layout);
         heat::draw(&mut c, world, &bars, &layout);
     }
-    marks::draw(&mut c, world, &layout, detailed);
+    marks::above(&mut c, world, &layout, detailed);
     jobs(&mut c, &report, &layout);
     let height = strip::draw(&mut c, world, &bars, &layout);
     c.finish(height, STYLE)

@@ -28,13 +28,17 @@ pub(super) fn layout(world: &World, bars: &[Bar], report: &Report) -> Layout {
     Layout { scale: Scale { end: end_of(report), width: width() }, rows, lanes, bottom: y }
 }
 
-pub(super) fn draw(c: &mut Canvas, world: &World, bars: &[Bar], l: &Layout) {
+/// Empty rows and their names.
+pub(super) fn ground(c: &mut Canvas, world: &World, l: &Layout) {
     for (n, (y, height)) in l.rows.iter().enumerate() {
         c.rect(GUTTER, *y, l.scale.width, *height, "row");
         let slow = world.hosts[n].options.speed_pct;
         let name = if slow == 100 { format!("node {n}") } else { format!("node {n} ({slow} %)") };
         c.text(GUTTER - 8.0, y + height / 2.0 + 4.0, "r", &name);
     }
+}
+
+pub(super) fn draw(c: &mut Canvas, bars: &[Bar], l: &Layout) {
     let mut open: Option<Bar> = None;
     for bar in bars.iter().filter(|b| b.start <= l.scale.end) {
         match &mut open {
