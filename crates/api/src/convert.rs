@@ -81,7 +81,7 @@ fn group(g: GroupSpec) -> Result<Group, SpecError> {
             .map(|f| InFile { path: f.path, blob: f.blob, len: f.len, executable: f.executable })
             .collect(),
         outputs,
-        limits: TaskLimits { timeout_ms: g.timeout_ms, grace_ms: g.grace_ms },
+        limits: TaskLimits { timeout_ms: g.timeout_ms, grace_ms: g.grace_ms, speculate: g.speculate },
         retries: g.retries,
         needs: g
             .needs
@@ -132,6 +132,7 @@ fn group_text(g: &Group) -> GroupSpec {
         outputs: texts(&g.outputs),
         timeout_ms: g.limits.timeout_ms,
         grace_ms: g.limits.grace_ms,
+        speculate: g.limits.speculate,
         retries: g.retries,
         needs: g
             .needs
@@ -148,7 +149,7 @@ mod tests {
 
     const SPEC: &str = r#"{"name":"demo","groups":[
         {"name":"a","tasks":{"array":{"first":1,"step":2,"count":3}},"program":{"command":["echo","{}","{{x}"]},"outputs":["{}.txt"]},
-        {"name":"b","program":{"handler":{"name":"noop"}},"needs":[{"group":0}],"timeout_ms":50},
+        {"name":"b","program":{"handler":{"name":"noop"}},"needs":[{"group":0}],"timeout_ms":50,"speculate":false},
         {"name":"c","program":{"divisible":{"name":"uts","args":["T1"],"reduce":["sum","max"]}}}]}"#;
 
     #[test]
@@ -157,7 +158,7 @@ mod tests {
         let exact = Exact::try_from(spec.clone()).unwrap();
         assert_eq!(exact.total(), 5);
         assert_eq!(exact.groups[2].reduce(), Some(&[Reduce::Sum, Reduce::Max][..]));
-        assert_eq!(exact.groups[1].limits, TaskLimits { timeout_ms: Some(50), grace_ms: 5000 });
+        assert_eq!(exact.groups[1].limits, TaskLimits { timeout_ms: Some(50), grace_ms: 5000, speculate: false });
         assert_eq!(JobSpec::from(&exact), spec);
         assert_eq!(Exact::try_from(JobSpec::from(&exact)), Ok(exact));
     }

@@ -81,6 +81,15 @@ pub enum EventKind {
         /// How many.
         tasks: u32,
     },
+    /// This steward had a second attempt made at what takes far longer than the others; the first to succeed wins.
+    Copied {
+        /// By whom.
+        to: NodeRef,
+        /// The first of the tasks.
+        task: u32,
+        /// How many.
+        tasks: u32,
+    },
     /// This node stole tasks.
     Stole {
         /// From whom.

@@ -55,6 +55,10 @@ pub struct GroupSpec {
     /// Milliseconds between TERM and KILL.
     #[serde(default = "grace")]
     pub grace_ms: u32,
+    /// Whether an attempt that takes far longer than the others of its group may get a copy on another node near the end of the
+    /// job, so that two run at once.
+    #[serde(default = "yes")]
+    pub speculate: bool,
     /// Further attempts after a failure of the task's own.
     #[serde(default)]
     pub retries: u16,
@@ -64,6 +68,10 @@ pub struct GroupSpec {
     /// What a slot must offer, e.g. `["cpus", 1]`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<(String, u32)>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn grace() -> u32 {

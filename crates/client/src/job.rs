@@ -45,6 +45,7 @@ impl JobBuilder {
             outputs: Vec::new(),
             timeout_ms: None,
             grace_ms: filch_types::manifest::TaskLimits::default().grace_ms,
+            speculate: true,
             retries: 0,
             needs: Vec::new(),
             resources: Vec::new(),
@@ -68,6 +69,12 @@ impl JobBuilder {
     /// have it. [`JobHandle::tally`] reads what it counted.
     pub fn divisible<S: Into<String>>(name: impl Into<String>, args: impl IntoIterator<Item = S>) -> Self {
         Self::handler(name, args)
+    }
+    /// Never runs a second attempt beside one that straggles: for tasks that must not overlap themselves. A node that is only
+    /// believed dead may still be running what another one has started again.
+    pub fn no_speculation(mut self) -> Self {
+        self.group.speculate = false;
+        self
     }
     /// A name for people.
     pub fn name(mut self, name: impl Into<String>) -> Self {

@@ -131,6 +131,7 @@ mod tests {
             outputs: vec![],
             timeout_ms: None,
             grace_ms: 1,
+            speculate: true,
             retries: 0,
             needs: vec![],
             resources: vec![],

@@ -338,6 +338,17 @@ pub enum Event {
         /// Tasks.
         tasks: u32,
     },
+    /// This steward gave a copy of what straggles, so that two attempts run at once: the first to succeed wins.
+    Copied {
+        /// The job.
+        job: JobId,
+        /// To whom.
+        to: NodeId,
+        /// Which tasks: a launch, less what of it has ended.
+        tasks: Range,
+        /// At which attempt.
+        attempt: u32,
+    },
     /// This node stole tasks.
     Stole {
         /// The job.

@@ -90,6 +90,29 @@ pub struct JobView {
     pub counts: Counts,
     /// Tasks executing on this node, of this job.
     pub running_here: u64,
+    /// What keeps results from becoming final, if anything does. Only its owner knows: absent everywhere else.
+    pub delay: Option<Delay>,
+}
+
+/// Results that are done wait for copies before they are final (P6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// Copies that a final result has (r), unless too few replicas can be reached.
+    pub copies: u8,
+    /// Members of R whose copy is missing, and why as far as that is known.
+    pub missing: Vec<(NodeId, Missing)>,
+}
+
+/// Why a replica has no copy of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Missing {
+    /// It said that its disk is full. With none of the others either, results become final with fewer copies after four times
+    /// `Timing::lonely_pin`.
+    DiskFull,
+    /// It is believed dead. Results become final without it after `Timing::lonely_pin`.
+    Unreachable,
+    /// It lives and has said nothing.
+    NoWord,
 }
 
 /// The winning result of consecutive tasks.
@@ -116,6 +139,8 @@ pub struct Leases {
     pub granting: bool,
     /// Ranges and their holders.
     pub held: Vec<(Range, NodeId)>,
+    /// Copies of what straggles, and who has them: never the node that holds the lease.
+    pub copies: Vec<(Range, NodeId)>,
 }
 
 /// Counters since start, for metrics and oracles. Monotonic.
@@ -133,6 +158,8 @@ pub struct Counters {
     pub given: u64,
     /// Tasks granted as steward.
     pub granted: u64,
+    /// Tasks of which this steward had a second attempt made because the first one straggled.
+    pub copied: u64,
     /// Tasks taken back as steward.
     pub reclaimed: u64,
     /// Packs made.

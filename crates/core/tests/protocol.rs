@@ -236,7 +236,7 @@ fn p8_a_grant_in_flight_is_not_taken_for_lost_but_an_unseen_one_comes_back() {
     let mut a = Alone::new(1);
     a.peer(2);
     let (job, _) = a.submit(1000, 1);
-    let (r, _) = a.ask(2, Request::Claim { job, want: 10, need_manifest: false });
+    let (r, _) = a.ask(2, Request::Claim { job, want: 10, idle: 0, need_manifest: false });
     let Response::Grant { grant, runs, .. } = r else { panic!("{r:?}") };
     let leased = |a: &Alone| {
         a.node.leases(job).unwrap().held.iter().filter(|(_, n)| *n == id(2)).map(|(r, _)| r.len()).sum::<u32>()
@@ -248,7 +248,7 @@ fn p8_a_grant_in_flight_is_not_taken_for_lost_but_an_unseen_one_comes_back() {
     assert_eq!(leased(&a), 10);
     a.ask(2, beat(job, grant, vec![LeaseRun { count: 4, ..runs[0] }]));
     assert_eq!(leased(&a), 4, "what it no longer lists goes back");
-    let (r, _) = a.ask(2, Request::Claim { job, want: 10, need_manifest: false });
+    let (r, _) = a.ask(2, Request::Claim { job, want: 10, idle: 0, need_manifest: false });
     assert!(matches!(r, Response::Grant { grant: next, .. } if next > grant));
     for _ in 0..6 {
         a.pass(1000);
@@ -264,7 +264,7 @@ fn p14_only_executing_tasks_are_charged_and_only_so_often() {
     let mut a = Alone::new(1);
     a.peer(2);
     let (job, _) = a.submit(1000, 1);
-    let (r, _) = a.ask(2, Request::Claim { job, want: 10, need_manifest: false });
+    let (r, _) = a.ask(2, Request::Claim { job, want: 10, idle: 0, need_manifest: false });
     let Response::Grant { grant, runs, .. } = r else { panic!() };
     let jobs = vec![JobBeat {
         job,
@@ -297,7 +297,7 @@ fn a_steal_moves_the_tail_half_and_the_steward_learns_it_from_either_side() {
     a.peer(2);
     a.peer(3);
     let (job, _) = a.submit(1000, 1);
-    let (r, _) = a.ask(2, Request::Claim { job, want: 100, need_manifest: false });
+    let (r, _) = a.ask(2, Request::Claim { job, want: 100, idle: 0, need_manifest: false });
     let Response::Grant { runs, .. } = r else { panic!() };
     let own = runs[0];
     a.ask(2, beat(job, 1, runs.clone()));

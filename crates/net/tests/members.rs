@@ -63,7 +63,7 @@ async fn a_thousand_requests_at_once_are_all_answered() {
         a.command(Command::Request(
             b.id,
             ReqId(i),
-            Request::Claim { job: job(i), want: i as u32, need_manifest: false },
+            Request::Claim { job: job(i), want: i as u32, idle: 0, need_manifest: false },
         ));
     }
     let (net, answering) = (b.net.clone(), async move {

@@ -49,6 +49,10 @@ pub fn job_of(event: &filch_core::Event) -> Option<JobId> {
         E::JobKnown(j) | E::Copies(j, _) | E::Steward(j, _) | E::Results(j, _) | E::Final(j, _) | E::State(j, _) => {
             Some(*j)
         }
-        E::Granted { job, .. } | E::Stole { job, .. } | E::Reclaimed { job, .. } | E::Bounced { job, .. } => Some(*job),
+        E::Granted { job, .. }
+        | E::Copied { job, .. }
+        | E::Stole { job, .. }
+        | E::Reclaimed { job, .. }
+        | E::Bounced { job, .. } => Some(*job),
     }
 }

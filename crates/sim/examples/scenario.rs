@@ -13,11 +13,12 @@ fn print(path: &str, r: &Report) {
         println!("    {} {}: wanted {}, got {}", if c.held { "ok " } else { "NOT" }, c.what, c.wanted, c.got);
     }
     println!(
-        "    {:.1} s, {} executions ({} again), {} stolen, {:.1} % efficiency, {:.2} messages a task, {} faults, {} events",
+        "    {:.1} s, {} executions ({} again), {} stolen, {} copied, {:.1} % efficiency, {:.2} messages a task, {} faults, {} events",
         r.took_us as f64 / 1e6,
         r.executions,
         r.redone,
         r.stolen,
+        r.copied,
         100.0 * r.efficiency,
         r.messages_per_task,
         r.faults,

@@ -61,6 +61,8 @@ pub struct History {
     pub revoke_asked: BTreeMap<JobId, bool>,
     /// Jobs that a node saw end first at this time, and how.
     pub ended: BTreeMap<JobId, (u64, JobState)>,
+    /// Attempts that a steward declared to be copies of one that straggles.
+    pub copies: BTreeMap<(JobId, u32), Vec<u32>>,
     /// Executions started.
     pub executions: u64,
     /// Executions that ended with a result.
@@ -73,6 +75,10 @@ impl History {
     /// Executions of one task.
     pub fn of(&self, job: JobId, index: u32) -> &[Run] {
         self.runs.get(&job).and_then(|j| j.get(&index)).map_or(&[], Vec::as_slice)
+    }
+    /// Whether this attempt is a declared copy.
+    pub fn is_copy(&self, job: JobId, index: u32, attempt: u32) -> bool {
+        self.copies.get(&(job, index)).is_some_and(|c| c.contains(&attempt))
     }
     /// Executions of one job.
     pub fn of_job(&self, job: JobId) -> u64 {

@@ -21,7 +21,7 @@ fn blob(seed: u64, what: &str, job: usize, group: usize, n: usize) -> BlobId {
     BlobId::of(format!("{seed} {what} {job} {group} {n}").as_bytes())
 }
 
-fn group(seed: u64, job: usize, g: usize, plan: &GroupPlan, known: &mut Known) -> Group {
+fn group(seed: u64, job: usize, g: usize, plan: &GroupPlan, speculate: bool, known: &mut Known) -> Group {
     let tasks = match plan.item_bytes {
         Some(bytes) => {
             let list = blob(seed, "list", job, g, 0);
@@ -45,7 +45,7 @@ fn group(seed: u64, job: usize, g: usize, plan: &GroupPlan, known: &mut Known) -
         env: Vec::new(),
         inputs: inputs.collect(),
         outputs: Vec::new(),
-        limits: TaskLimits::default(),
+        limits: TaskLimits { speculate, ..TaskLimits::default() },
         retries: plan.retries,
         needs: plan.needs.iter().map(|&(group, kind)| Edge { group, kind }).collect(),
         resources: Vec::new(),
@@ -54,7 +54,8 @@ fn group(seed: u64, job: usize, g: usize, plan: &GroupPlan, known: &mut Known) -
 
 /// The spec of planned job `n`, and its input blobs with lengths.
 pub fn spec(seed: u64, n: usize, plan: &JobPlan, known: &mut Known) -> (JobSpec, Vec<(BlobId, u64)>) {
-    let groups: Vec<Group> = plan.groups.iter().enumerate().map(|(g, p)| group(seed, n, g, p, known)).collect();
+    let groups: Vec<Group> =
+        plan.groups.iter().enumerate().map(|(g, p)| group(seed, n, g, p, plan.work.speculate, known)).collect();
     let mut blobs = std::collections::BTreeMap::new();
     for g in &groups {
         blobs.extend(g.inputs.iter().map(|f| (f.blob, f.len)));

@@ -189,6 +189,8 @@ pub struct Work {
     pub leaves: Leaves,
     /// Every execution leaves something else.
     pub varies: bool,
+    /// Whether what straggles may be copied.
+    pub speculate: bool,
 }
 
 impl Default for Work {
@@ -202,6 +204,7 @@ impl Default for Work {
             poison: None,
             leaves: Leaves::Nothing,
             varies: false,
+            speculate: true,
         }
     }
 }

@@ -180,6 +180,7 @@ impl<R: Source> Draw<R> {
                 _ => Leaves::Nothing,
             },
             varies: self.dice.one_in(3),
+            speculate: true,
         };
         let groups = self.groups(tasks);
         let at = self.dice.below(self.end * 2 / 3);

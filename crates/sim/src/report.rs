@@ -71,6 +71,8 @@ pub struct Report {
     pub stolen: u64,
     /// Tasks that stewards took back.
     pub reclaimed: u64,
+    /// Tasks of which a second attempt was made because the first one straggled.
+    pub copied: u64,
     /// Faults that took place.
     pub faults: u64,
     /// Share of all slots' time, from the first acceptance to the last end, that went into executions that count. Slots
@@ -156,6 +158,7 @@ impl Report {
             lost: w.history.lost,
             stolen: w.stats.stolen,
             reclaimed: w.stats.reclaimed,
+            copied: w.stats.copied,
             faults: w.stats.faults,
             efficiency: share(sums.useful_us),
             busy: share(sums.busy_us),

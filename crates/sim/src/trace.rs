@@ -87,6 +87,9 @@ fn event(w: &World, e: &Event) -> String {
         Event::PeerLost(id) => format!("believed dead: {}", who(w, id)),
         Event::Steward(job, epoch) => format!("steward of {job:?} in epoch {epoch}"),
         Event::Granted { job, to, tasks } => format!("granted {tasks} of {job:?} to {}", who(w, to)),
+        Event::Copied { job, to, tasks, attempt } => {
+            format!("copies {tasks:?} of {job:?} to {} as attempt {attempt:#x}", who(w, to))
+        }
         Event::Stole { job, from, tasks } => format!("stole {tasks} of {job:?} from {}", who(w, from)),
         Event::Reclaimed { job, from, queued, executing } => {
             format!("took back {queued} queued and {executing} executing of {job:?} from {}", who(w, from))

@@ -69,6 +69,8 @@ pub struct Stats {
     pub stolen: u64,
     /// Tasks that stewards took back.
     pub reclaimed: u64,
+    /// Tasks of which stewards had a second attempt made because the first one straggled.
+    pub copied: u64,
 }
 
 /// The streams that are no model's.
@@ -601,6 +603,10 @@ impl World {
                 if let Some(from) = self.host_of(&from) {
                     self.chronicle(Mark::Stole { from, to: h, tasks });
                 }
+            }
+            Event::Copied { job, tasks, attempt, .. } => {
+                self.stats.copied += u64::from(tasks.len());
+                (tasks.lo..tasks.hi).for_each(|i| self.history.copies.entry((job, i)).or_default().push(attempt));
             }
             Event::Steward(job, epoch) => self.chronicle(Mark::Steward { host: h, job, epoch }),
             Event::State(job, state) if state != JobState::Active => {

@@ -46,6 +46,10 @@ pub const MAX_RETRIES: u16 = 200;
 pub const CRASH_BUDGET: u32 = 4;
 /// Times that a task may move between queues before it stays.
 pub const MAX_HOPS: u8 = 12;
+/// Tasks of one job that may be executing twice at a time because the first attempt straggles.
+pub const MAX_COPIES: u64 = 256;
+/// Ranges of one job that one steward ever had copied.
+pub const MAX_COPIES_EVER: usize = 4096;
 /// Ranges that one node may hold of all jobs; beyond it the node claims nothing more.
 pub const MAX_HELD_RUNS: usize = 3000;
 /// Ranges in one grant or steal.

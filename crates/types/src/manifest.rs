@@ -141,18 +141,21 @@ pub struct Edge {
     pub kind: EdgeKind,
 }
 
-/// Limits of one attempt.
+/// Limits of attempts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskLimits {
     /// Milliseconds that it may run; none if absent.
     pub timeout_ms: Option<u64>,
     /// Milliseconds between TERM and KILL.
     pub grace_ms: u32,
+    /// Whether an attempt that takes far longer than the others of its group may get a copy on another node near the end of the job:
+    /// then two run at once. Off for tasks that must not overlap themselves.
+    pub speculate: bool,
 }
 
 impl Default for TaskLimits {
     fn default() -> Self {
-        Self { timeout_ms: None, grace_ms: 5000 }
+        Self { timeout_ms: None, grace_ms: 5000, speculate: true }
     }
 }
 

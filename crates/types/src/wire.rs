@@ -142,6 +142,8 @@ pub struct Beat {
     pub queued: u64,
     /// Slots without work.
     pub idle: u16,
+    /// The sender's disk refused something a moment ago: copies that it should have come later.
+    pub full: bool,
 }
 
 /// The steward's word on one job of a heartbeat.
@@ -160,6 +162,8 @@ pub struct JobBeatAck {
     pub revoked: Vec<LeaseRun>,
     /// Bags listed that are done or somebody else's: (prefix, attempt).
     pub revoked_bags: Vec<(u64, u32)>,
+    /// Tasks among what was listed that have a result: what still runs of them lost to another attempt, and is to end.
+    pub ended: Vec<Range>,
     /// State of the job.
     pub state: JobState,
 }
@@ -296,6 +300,8 @@ pub enum Request {
         job: JobId,
         /// Tasks wanted.
         want: u32,
+        /// Slots of the sender without work: only for these it gets a copy of what straggles elsewhere.
+        idle: u16,
         /// The sender does not have the manifest yet.
         need_manifest: bool,
     },

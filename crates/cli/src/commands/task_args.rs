@@ -32,6 +32,9 @@ pub(crate) struct TaskArgs {
     /// End a task that takes longer than this, e.g. 90s or 2h
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Option<Duration>,
+    /// Never run a second attempt beside one that takes far longer than the others: for tasks that must not overlap themselves
+    #[arg(long)]
+    pub(crate) no_speculation: bool,
     /// A name for people
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -57,6 +60,7 @@ impl TaskArgs {
             name: self.name.clone(),
             retries: self.retries,
             timeout_ms,
+            speculate: !self.no_speculation,
             priority: self.priority,
             attended,
         })?)

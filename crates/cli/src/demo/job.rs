@@ -76,6 +76,7 @@ fn spec(files: &[Pick], stored: &[IngestedFile], samples: u32) -> Result<(JobSpe
         outputs: task::LEAVES.iter().map(|ext| format!("{{}}{ext}")).collect(),
         timeout_ms: Some(30_000),
         grace_ms: TaskLimits::default().grace_ms,
+        speculate: true,
         retries: 0,
         needs: Vec::new(),
         resources: Vec::new(),

@@ -30,6 +30,7 @@ pub(crate) struct Request {
     pub(crate) name: Option<String>,
     pub(crate) retries: u16,
     pub(crate) timeout_ms: Option<u64>,
+    pub(crate) speculate: bool,
     pub(crate) priority: i16,
     pub(crate) attended: bool,
 }
@@ -88,7 +89,11 @@ impl Plan {
             env: request.env.iter().map(|e| variable(e)).collect::<Result<_, _>>()?,
             inputs: Vec::new(),
             outputs,
-            limits: TaskLimits { timeout_ms: request.timeout_ms, ..TaskLimits::default() },
+            limits: TaskLimits {
+                timeout_ms: request.timeout_ms,
+                speculate: request.speculate,
+                ..TaskLimits::default()
+            },
             retries: request.retries,
             needs: Vec::new(),
             resources: Vec::new(),

@@ -21,6 +21,7 @@ fn request(words: &[&str]) -> Request {
         name: None,
         retries: 0,
         timeout_ms: None,
+        speculate: true,
         priority: 0,
         attended: false,
     }

@@ -201,6 +201,10 @@ fn phrase(event: &EventKind) -> String {
         EventKind::Copies { holders, want } => format!("{}, {want} wanted", copies(holders)),
         EventKind::Steward { epoch } => format!("this node hands out the tasks (epoch {epoch})"),
         EventKind::Granted { to, tasks } => format!("{} to {}", count(u64::from(*tasks), "task"), name(to)),
+        EventKind::Copied { to, task, tasks: 1 } => format!("task {task} takes long: one more attempt at {}", name(to)),
+        EventKind::Copied { to, task, tasks } => {
+            format!("{tasks} tasks from {task} take long: one more attempt at {}", name(to))
+        }
         EventKind::Stole { from, tasks } => format!("stole {} from {}", count(u64::from(*tasks), "task"), name(from)),
         EventKind::Reclaimed { from, queued, executing } => {
             format!("took back {queued} queued and {executing} executing tasks from {}", name(from))

@@ -63,7 +63,8 @@ impl Node {
             return;
         }
         let (last_heard, in_flight) = (peer.last_heard, peer.beat_in_flight);
-        let mut beat = Beat { queued: self.queued, idle: self.idle_slots(), ..Beat::default() };
+        let full = self.now < self.disk_full_until;
+        let mut beat = Beat { queued: self.queued, idle: self.idle_slots(), full, ..Beat::default() };
         let mut shared = false;
         for id in live {
             let Some(job) = self.jobs.get(&id) else { continue };
@@ -121,6 +122,7 @@ impl Node {
     pub(super) fn on_beat(&mut self, from: NodeId, token: Token, beat: Beat) {
         if let Some(peer) = self.peers.get_mut(&from) {
             peer.queued = beat.queued;
+            peer.disk_full = beat.full;
         }
         let mut jobs = Vec::new();
         for jb in beat.jobs.into_iter().take(limits::MAX_BEAT_JOBS) {
@@ -223,7 +225,11 @@ impl Node {
             return;
         }
         job.work.outdated = false;
-        job.work.lease_until = job.work.lease_until.max(sent + lease);
+        // After a suspend the own office proves nothing: others may have taken it over, until one lease was listened for.
+        if from != me || job.steward.as_ref().is_some_and(|s| s.granting) {
+            job.work.heard_steward(sent);
+        }
+        job.work.renew(sent, lease);
         while job.work.given.front().is_some_and(|g| g.seq <= ack.given_upto) {
             job.work.given.pop_front();
         }
@@ -241,8 +247,23 @@ impl Node {
         if from != me {
             self.learn_steward(ack.job, from, ack.epoch);
         }
+        self.stop_losers(ack.job, ack.ended.into_iter().collect());
+        if ack.state == JobState::Active {
+            self.outlived(ack.job);
+        }
         self.known_there(ack.job);
         self.ended_there(ack.job, ack.state);
+    }
+
+    /// A steward confirms that tasks are this node's, of a job that has ended by the facts which this helper or observer has: these
+    /// facts have outlived every replica that had them, and count for nothing (P4).
+    fn outlived(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let ended = matches!(job.state, JobState::Succeeded | JobState::Failed);
+        if ended && job.role != Role::Replica && job.outbox.is_empty() && !job.work.queue.is_empty() {
+            self.start_over(id);
+            self.set_runnable(id, true);
+        }
     }
 
     /// What a replica says of the state of a job.

@@ -268,7 +268,10 @@ impl Node {
             touched.extend(change.touched);
             ready |= change.ready;
             match &fact.body {
-                FactBody::Pack(_) => packs.push(*fact_id),
+                FactBody::Pack(runs) => {
+                    job.pace.learn(&job.manifest.spec, runs);
+                    packs.push(*fact_id);
+                }
                 FactBody::Lost(list) => lost.extend(list.iter().copied()),
                 FactBody::Cancel => cancel = true,
                 _ => {}

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use filch_types::fact::SignedFact;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
+use filch_types::time::Span;
 use filch_types::wire::{Given, JobState, LeaseRun, Summary};
 use filch_types::{FactId, JobId, Manifest, NodeId, ResultRun, SignedManifest, StoreId, Timestamp};
 use std::sync::Arc;
 
+use super::copies::{Copies, Pace};
 use super::fold::Fold;
 use super::leases::Leases;
 use crate::io::{ClientId, LaunchId};
@@ -27,6 +29,9 @@ pub(crate) struct Tag {
 
 /// Set in `Tag::hops`: the task was lost while it executed, so it runs alone, that a crash charges nobody else (P14).
 pub(crate) const CAREFUL: u8 = 0x80;
+
+/// Set in `Tag::hops`: a second attempt at what straggles elsewhere. It stays where it is, and only its success counts.
+pub(crate) const COPY: u8 = 0x40;
 
 pub(crate) fn lease_run(r: Range, tag: Tag) -> LeaseRun {
     LeaseRun { lo: r.lo, count: r.len(), attempt: tag.attempt, hops: tag.hops }
@@ -62,6 +67,8 @@ pub(crate) struct Work {
     pub given_seq: u64,
     /// Nothing starts after this (P8).
     pub lease_until: Timestamp,
+    /// The node stood still until then: what was queued may run elsewhere by now, and waits for a steward's word.
+    pub listening: Option<Timestamp>,
     pub pack: Vec<ResultRun>,
     pub pack_bytes: usize,
     /// Smoothed nanoseconds of a task; `None` before the first one ended.
@@ -93,6 +100,28 @@ impl Work {
         }
         let free = self.running.gaps(range);
         free.into_iter().flat_map(|r| self.unacked.gaps(r)).collect()
+    }
+    /// The process stood still: nothing that was queued starts before a steward was heard (P8).
+    pub fn stood_still(&mut self, now: Timestamp) {
+        if !self.queue.is_empty() {
+            self.listening = Some(now);
+            self.lease_until = now;
+        }
+    }
+    /// The lease goes on, counted from when the heartbeat or claim behind it was sent.
+    pub fn renew(&mut self, sent: Timestamp, lease: Span) {
+        if self.queue.is_empty() {
+            self.listening = None;
+        }
+        if self.listening.is_none() {
+            self.lease_until = self.lease_until.max(sent + lease);
+        }
+    }
+    /// A steward answered a heartbeat that was sent then: what it does not take back is still this node's.
+    pub fn heard_steward(&mut self, sent: Timestamp) {
+        if self.listening.is_some_and(|since| sent >= since) {
+            self.listening = None;
+        }
     }
     pub fn held_runs(&self) -> usize {
         self.queue.run_count() + self.running.run_count() + self.unacked.run_count()
@@ -140,6 +169,8 @@ pub(crate) struct Steward {
     /// Grants of this epoch.
     pub next_grant: u64,
     pub seq: u64,
+    /// Second attempts at what straggles.
+    pub copies: Copies,
 }
 
 /// A submit that waits for its copies (P3).
@@ -160,6 +191,8 @@ pub(crate) struct Job {
     pub needs: Vec<String>,
     pub role: Role,
     pub fold: Fold,
+    /// How long its tasks take.
+    pub pace: Pace,
     /// R: the manifest's, then those added.
     pub replicas: Vec<NodeId>,
     /// The manifest record is on its way to the disk or there.
@@ -250,6 +283,7 @@ impl Job {
             replicas: manifest.replicas.clone(),
             manifest: Arc::new(manifest),
             fold,
+            pace: Pace::default(),
             recorded: false,
             held: false,
             fetching: false,

@@ -22,6 +22,8 @@ pub(crate) struct Peer {
     /// Smoothed round trip; zero if unknown.
     pub rtt: Span,
     pub queued: u64,
+    /// It said that its disk is full.
+    pub disk_full: bool,
     /// It was told of the running jobs.
     pub announced: bool,
 }

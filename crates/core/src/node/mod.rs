@@ -5,6 +5,7 @@
 
 mod anti_entropy;
 mod beats;
+mod copies;
 mod facts;
 mod fold;
 mod job;
@@ -131,6 +132,8 @@ struct Running {
     since: Timestamp,
     /// Its inputs are on their way: nothing of it executes yet.
     staging: bool,
+    /// It was told to end: nobody waits for what it does.
+    unwanted: bool,
 }
 
 /// Facts whose closure is being fetched (P4).
@@ -238,6 +241,9 @@ impl Node {
             }
             Record::Fact(id, fact_id, signed) => match (self.jobs.get_mut(&id), signed.decode()) {
                 (Some(job), Ok(fact)) if fact.job == id && signed.id() == fact_id => {
+                    if let filch_types::FactBody::Pack(runs) = &fact.body {
+                        job.pace.learn(&job.manifest.spec, runs);
+                    }
                     job.fold.apply(fact_id, &fact);
                 }
                 _ => self.counters.rejected += 1,
@@ -384,9 +390,14 @@ impl Node {
             peer.unanswered_since = None;
             peer.last_heard = now;
         }
+        let me = self.id;
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
             self.steward_woke_up(id);
+            // Nobody else grants a job that nobody else keeps.
+            if let Some(job) = self.jobs.get_mut(&id).filter(|j| j.replicas != [me]) {
+                job.work.stood_still(now);
+            }
         }
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
         for p in peers {
@@ -479,7 +490,9 @@ impl Node {
         match r {
             Request::Hello(h) => self.on_hello_request(from, token, h),
             Request::Beat(b) => self.on_beat(from, token, b),
-            Request::Claim { job, want, need_manifest } => self.on_claim(from, token, job, want, need_manifest),
+            Request::Claim { job, want, idle, need_manifest } => {
+                self.on_claim(from, token, job, want, idle, need_manifest);
+            }
             Request::Steal { job, want, idle } => self.on_steal(from, token, job, want, idle),
             Request::Replicate(m) => self.on_replicate(from, token, m),
             Request::Manifest(job) => {

@@ -162,6 +162,8 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let open = match job.fold.pack(&pack) {
             Some(info) => info.runs.iter().any(|(r, _)| !job.fold.pins().gaps(*r).is_empty()),
+            // Pins and the like are acked, too.
+            None if job.fold.has(&pack) => false,
             // Heard from another replica before the pack itself arrived.
             None => job.copies.contains_key(&pack) || job.copies.len() < 65_536,
         };

@@ -1,12 +1,12 @@
 //! The worker's side of work moving: launch what is queued, claim or steal before it runs dry, give to thieves.
 
-use filch_types::ranges::Range;
+use filch_types::ranges::{Range, RangeSet};
 use filch_types::time::Span;
 use filch_types::wire::{Given, JobState, LeaseRun, Refusal, Request, Response, Summary};
 use filch_types::{JobId, NodeId, Timestamp, limits};
 
 use super::beats::remove_counted;
-use super::job::{CAREFUL, Tag, lease_run};
+use super::job::{CAREFUL, COPY, Tag, lease_run};
 use super::{Asked, Node, Running, Timer};
 use crate::Mutant;
 use crate::io::{Event, Launch, LaunchId, Output, Token};
@@ -108,7 +108,16 @@ impl Node {
         self.counters.launched += u64::from(tasks.len());
         self.launches.insert(
             launch,
-            Running { job: id, left: tasks, tag, slot: slot as u16, weight, since: self.now, staging: false },
+            Running {
+                job: id,
+                left: tasks,
+                tag,
+                slot: slot as u16,
+                weight,
+                since: self.now,
+                staging: false,
+                unwanted: false,
+            },
         );
         let me = self.id;
         let from = replicas.into_iter().filter(|r| *r != me && self.alive(*r)).collect();
@@ -164,7 +173,7 @@ impl Node {
                 hoped += 1;
                 continue;
             }
-            if w.held_runs() > limits::MAX_HELD_RUNS || job.state != JobState::Active {
+            if w.held_runs() > limits::MAX_HELD_RUNS || job.state != JobState::Active || w.listening.is_some() {
                 continue;
             }
             if self.now < w.next_ask {
@@ -215,7 +224,8 @@ impl Node {
         }
         job.work.asking = true;
         if self.alive(steward) {
-            self.ask(steward, Request::Claim { job: id, want, need_manifest: false }, Asked::Claim(id));
+            let idle = self.idle_slots();
+            self.ask(steward, Request::Claim { job: id, want, idle, need_manifest: false }, Asked::Claim(id));
         } else {
             self.no_luck(id);
             self.choose_steward(id);
@@ -223,10 +233,10 @@ impl Node {
     }
 
     fn claim_from_self(&mut self, id: JobId, want: u32) {
-        if let Some((epoch, grant, runs)) = self.grant(id, self.id, want) {
+        let (granted, victims) = self.grant_or_copy(id, self.id, want, self.idle_slots());
+        if let Some((epoch, grant, runs)) = granted {
             return self.take_grant(id, self.now, epoch, Some(grant), runs);
         }
-        let victims = self.victims(id, self.id);
         if victims.is_empty() {
             return self.no_luck(id);
         }
@@ -284,7 +294,7 @@ impl Node {
             }
             job.work.seen_grant = grant;
         }
-        job.work.lease_until = job.work.lease_until.max(sent + lease);
+        job.work.renew(sent, lease);
         let total = job.fold.total();
         let mut added = 0;
         for run in runs.into_iter().take(limits::MAX_GRANT_RUNS).filter(|r| r.range().hi <= total) {
@@ -359,7 +369,7 @@ impl Node {
             let mut left = half.min(u64::from(want.max(1))) as u32;
             while left > 0 && runs.len() < limits::MAX_GRANT_RUNS {
                 let Some((r, tag)) = w.queue.take_back(left) else { break };
-                if tag.hops & !CAREFUL >= limits::MAX_HOPS {
+                if tag.hops & COPY != 0 || tag.hops & !CAREFUL >= limits::MAX_HOPS {
                     w.queue.insert(r, tag);
                     break;
                 }
@@ -412,15 +422,33 @@ impl Node {
         }
     }
 
+    fn stop_launch(&mut self, launch: LaunchId) {
+        if let Some(l) = self.launches.get_mut(&launch)
+            && !std::mem::replace(&mut l.unwanted, true)
+        {
+            self.emit(Output::Stop(launch));
+        }
+    }
+
+    /// Other attempts at these tasks have succeeded, and are on their steward's disk: what still runs of them ends.
+    pub(super) fn stop_losers(&mut self, id: JobId, ended: RangeSet) {
+        let Some(job) = self.jobs.get(&id).filter(|_| !ended.is_empty()) else { return };
+        let lost = |l: &LaunchId| self.launches.get(l).is_some_and(|l| ended.gaps(l.left).is_empty());
+        let losers: Vec<LaunchId> = job.work.launches.iter().copied().filter(lost).collect();
+        losers.into_iter().for_each(|l| self.stop_launch(l));
+    }
+
     /// A job is over or cancelled: nothing more of it starts here; cancelled ones stop what runs (S9).
     pub(super) fn stop_work(&mut self, id: JobId, kill: bool) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let all = Range::new(0, job.fold.total());
         self.queued -= remove_counted(&mut job.work.queue, all);
         job.work.given.clear();
-        let launches: Vec<LaunchId> = if kill { job.work.launches.iter().copied().collect() } else { Vec::new() };
+        // Of a job that has ended only what lost to another attempt still runs. A replica believes its own fold only.
+        let over = kill || job.role != Role::Replica || job.state != JobState::Active;
+        let launches: Vec<LaunchId> = if over { job.work.launches.iter().copied().collect() } else { Vec::new() };
         for l in launches {
-            self.emit(Output::Stop(l));
+            self.stop_launch(l);
         }
         if kill && let Some(job) = self.jobs.get_mut(&id) {
             job.work.unacked = Default::default();

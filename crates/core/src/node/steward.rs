@@ -8,6 +8,7 @@ use filch_types::result::{Cause, Outcome, TaskOutput};
 use filch_types::wire::{JobBeat, JobBeatAck, JobState, LeaseRun, Refusal, Response, Summary};
 use filch_types::{JobId, NodeId, ResultRun, limits};
 
+use super::copies::Copies;
 use super::job::{CAREFUL, Job, Steward, Tag, attempt_number, lease_run};
 use super::leases::Leases;
 use super::{Made, Node, Then, Timer};
@@ -19,6 +20,11 @@ use filch_types::wire::Message;
 
 /// How far a steward's epoch can fall behind in honest ways.
 const MAX_EPOCH_LEAP: u32 = 1024;
+
+/// A grant: the epoch, its number there, and what.
+pub(super) type Granted = (u32, u64, Vec<LeaseRun>);
+/// Nodes with unstarted tasks, and how many.
+pub(super) type Victims = Vec<(NodeId, u32)>;
 
 impl Steward {
     fn new(epoch: u32) -> Self {
@@ -33,6 +39,7 @@ impl Steward {
             tries: RangeMap::default(),
             next_grant: 0,
             seq: 0,
+            copies: Copies::default(),
         }
     }
 
@@ -42,7 +49,7 @@ impl Steward {
             for not_waiting in job.waiting().gaps(open) {
                 for r in job.skipped().gaps(not_waiting) {
                     for free in self.leased.gaps(r) {
-                        self.pool.insert(free);
+                        self.promote(free).into_iter().for_each(|r| self.pool.insert(r));
                     }
                 }
             }
@@ -146,6 +153,7 @@ impl Node {
 
     pub(super) fn on_grace_timer(&mut self, id: JobId) {
         self.with_steward(id, |s| s.grace_over = true);
+        self.beat_soon(self.id);
     }
 
     fn with_steward(&mut self, id: JobId, f: impl FnOnce(&mut Steward)) {
@@ -173,16 +181,31 @@ impl Node {
     /// After a suspend: others may have a new steward and new leases. Listen for one lease before granting again.
     pub(super) fn steward_woke_up(&mut self, id: JobId) {
         let until = self.now + self.cfg.timing.lease;
-        let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
-        (s.grace_over, s.granting) = (false, false);
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let alone = job.replicas == [me];
+        let Some(s) = job.steward.as_mut() else { return };
+        if !alone {
+            (s.grace_over, s.granting) = (false, false);
+        }
         for (w, lease) in &mut s.workers {
             lease.expires = until;
             self.timers.set(Timer::Lease(id, *w), until);
         }
-        self.timers.set(Timer::Grace(id), until);
+        if !alone {
+            self.timers.set(Timer::Grace(id), until);
+        }
     }
 
-    pub(super) fn on_claim(&mut self, from: NodeId, token: Token, id: JobId, want: u32, need_manifest: bool) {
+    pub(super) fn on_claim(
+        &mut self,
+        from: NodeId,
+        token: Token,
+        id: JobId,
+        want: u32,
+        idle: u16,
+        need_manifest: bool,
+    ) {
         if self.tombstones.contains_key(&id) {
             return self
                 .respond(token, Response::Nothing { steward: self.id, victims: vec![], state: JobState::Deleted });
@@ -195,26 +218,34 @@ impl Node {
             let steward = self.jobs.get(&id).map_or(from, |j| j.steward_id);
             return self.respond(token, Response::Nothing { steward, victims: vec![], state });
         }
-        match self.grant(id, from, want) {
+        let (granted, victims) = self.grant_or_copy(id, from, want, idle);
+        match granted {
             Some((epoch, grant, runs)) => {
                 self.respond(token, Response::Grant { epoch, grant, runs, bags: Vec::new(), manifest: signed });
             }
-            None => {
-                let victims = self.victims(id, from);
-                self.respond(token, Response::Nothing { steward: self.id, victims, state });
-            }
+            None => self.respond(token, Response::Nothing { steward: self.id, victims, state }),
         }
     }
 
+    /// What a claimer gets: a range of the pool, else whom to steal from, else a copy of what straggles.
+    pub(super) fn grant_or_copy(&mut self, id: JobId, to: NodeId, want: u32, idle: u16) -> (Option<Granted>, Victims) {
+        if let Some(granted) = self.grant(id, to, want) {
+            return (Some(granted), Vec::new());
+        }
+        let victims = self.victims(id, to);
+        let copy = if victims.is_empty() { self.grant_copy(id, to, idle) } else { None };
+        (copy, victims)
+    }
+
     /// Nodes with unstarted tasks, most first.
-    pub(super) fn victims(&self, id: JobId, except: NodeId) -> Vec<(NodeId, u32)> {
+    pub(super) fn victims(&self, id: JobId, except: NodeId) -> Victims {
         let Some(s) = self.jobs.get(&id).and_then(|j| j.steward.as_ref()) else { return Vec::new() };
         let others = s.leased.richest().filter(|(n, _)| *n != except && self.alive(*n));
         others.map(|(n, queued)| (n, queued as u32)).take(4).collect()
     }
 
     /// Leases up to `want` tasks of the pool to `to`: guided self-scheduling, so that the last ones spread by themselves.
-    pub(super) fn grant(&mut self, id: JobId, to: NodeId, want: u32) -> Option<(u32, u64, Vec<LeaseRun>)> {
+    pub(super) fn grant(&mut self, id: JobId, to: NodeId, want: u32) -> Option<Granted> {
         let (now, t) = (self.now, self.cfg.timing.clone());
         let twice = self.planted(Mutant::GrantTwice);
         let boot = self.peers.get(&to).and_then(|p| p.hello.as_ref()).map_or(0, |h| h.boot);
@@ -261,12 +292,13 @@ impl Node {
         lease.boot = boot;
         // What it last said of an earlier attempt says nothing of this one.
         runs.iter().for_each(|r| lease.running.remove(r.range()));
-        s.leased.set_running(to, lease.running.len());
+        let running = lease.running.clone();
         lease.pending.insert(grant, (runs.iter().map(LeaseRun::range).collect(), now + t.lease));
         if lease.expires < now + t.lease {
             lease.expires = now + t.lease;
             self.timers.set(Timer::Lease(id, to), lease.expires);
         }
+        s.set_running(to, &running);
         let epoch = s.epoch;
         let tasks = runs.iter().map(|r| r.count).sum();
         self.counters.granted += u64::from(tasks);
@@ -284,6 +316,7 @@ impl Node {
             given_upto: 0,
             revoked,
             revoked_bags: Vec::new(),
+            ended: Vec::new(),
             state,
         };
         let all = || jb.held.clone();
@@ -326,10 +359,11 @@ impl Node {
                         let thief = s.workers.entry(g.to).or_default();
                         // What it last said of an earlier attempt says nothing of this one.
                         thief.running.remove(r);
-                        s.leased.set_running(g.to, thief.running.len());
+                        let running = thief.running.clone();
                         thief.incoming.push((r, now + lease_time));
                         thief.expires = thief.expires.max(now + lease_time);
                         self.timers.set(Timer::Lease(jb.job, g.to), thief.expires);
+                        s.set_running(g.to, &running);
                     }
                 }
             }
@@ -338,12 +372,15 @@ impl Node {
             lease.pending.retain(|grant, _| *grant > jb.seen_grant);
         }
         lease.pending.retain(|_, (_, until)| *until > now);
-        let mut revoked = Vec::new();
+        let (mut revoked, mut ended) = (Vec::new(), Vec::new());
         let mut listed = RangeSet::default();
         for run in jb.held.iter().filter(|r| valid(r)) {
             listed.insert(run.range());
             let tag = Tag { attempt: run.attempt, hops: run.hops };
             for (r, holder) in s.parts_of(run.range()) {
+                if s.hear_copy(w, r, tag, holder) {
+                    continue;
+                }
                 match holder {
                     // Said before it gave the tasks away and got them back, or before another attempt was granted to it.
                     Some((n, old)) if n == w && (old.attempt, old.hops) > (tag.attempt, tag.hops) => {}
@@ -361,7 +398,10 @@ impl Node {
                             s.pool.remove(free);
                             s.leased.insert(free, w, tag);
                         }
-                        revoked.extend(fold.done().overlapping(r).map(|done| lease_run(done, tag)));
+                        for done in fold.done().overlapping(r) {
+                            revoked.push(lease_run(done, tag));
+                            ended.push(done);
+                        }
                     }
                 }
             }
@@ -381,8 +421,11 @@ impl Node {
                 }
             }
         }
+        let coming: Vec<Range> = lease.pending.values().flat_map(|(rs, _)| rs).copied().collect();
+        s.prune_copies(w, &listed, &coming);
         lease.running = jb.running.iter().copied().filter(|r| r.hi <= total).collect();
-        s.leased.set_running(w, lease.running.len());
+        s.set_running(w, &lease.running);
+        s.observe(w, &lease.running, now);
         let given_upto = lease.given_seen;
         let expires = lease.expires;
         s.workers.insert(w, lease);
@@ -391,8 +434,9 @@ impl Node {
             revoked = all();
         }
         revoked.truncate(4096);
+        ended.truncate(4096);
         self.timers.set(Timer::Lease(jb.job, w), expires);
-        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, revoked_bags: Vec::new(), state }
+        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, revoked_bags: Vec::new(), ended, state }
     }
 
     fn superseded(&mut self, id: JobId, epoch: u32) {
@@ -430,8 +474,16 @@ impl Node {
         self.timers.cancel(Timer::Lease(id, w));
         let held = s.leased.held_by(w);
         s.leased.set_running(w, 0);
+        s.copies.forget(w);
         let mut lost = Vec::new();
         let mut all = 0u64;
+        let copies = s.copies.of(w);
+        for (r, attempt) in &copies {
+            s.copies.drop(*r);
+            for e in lease.running.overlapping(*r) {
+                lost.extend(job.fold.done().gaps(e).into_iter().flat_map(|g| g.lo..g.hi).map(|i| (i, *attempt)));
+            }
+        }
         for (r, tag) in &held {
             s.leased.remove(*r);
             all += u64::from(r.len());
@@ -441,7 +493,7 @@ impl Node {
             }
             s.repool(&job.fold, *r);
         }
-        if held.is_empty() {
+        if held.is_empty() && lost.is_empty() {
             return;
         }
         self.counters.reclaimed += all;
@@ -465,6 +517,7 @@ impl Node {
             for done in job.fold.done().overlapping(*range) {
                 s.pool.remove(done);
                 s.leased.remove(done);
+                s.copies.drop(done);
             }
             for open in job.fold.done().gaps(*range) {
                 // A failure that may be retried: the lease of that attempt is used up.
@@ -529,7 +582,7 @@ impl Node {
             succeeded: job.fold.succeeded() as u32,
             failed: job.fold.failed() as u32,
             leased: s.map_or(0, |s| s.leased.len() as u32),
-            grantable: s.filter(|s| s.granting).map_or(0, |s| s.pool.len() as u32),
+            grantable: s.filter(|s| s.granting).map_or(0, |s| s.pool.len() as u32) + u32::from(self.copy_wanted(id)),
             state: job.state,
             created_ms: job.manifest.created_ms,
         })

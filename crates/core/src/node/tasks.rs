@@ -5,6 +5,7 @@ use filch_types::ranges::Range;
 use filch_types::time::Span;
 use filch_types::{JobId, ResultRun, limits};
 
+use super::job::COPY;
 use super::{Made, Node, Timer};
 use crate::io::{Event, LaunchId, Output};
 
@@ -57,6 +58,10 @@ impl Node {
                 Some(old) => ((old.saturating_mul(3) + ns) / 4).max(1),
             });
             w.running.remove(run.range());
+            if tag.hops & COPY != 0 && !run.outcome.is_success() {
+                // The attempt that it is a copy of has the say.
+                continue;
+            }
             w.unacked.insert(run.range(), tag);
             if run.outcome.is_success() {
                 w.failed.remove(run.range())
@@ -79,6 +84,10 @@ impl Node {
             }
         }
         self.close_launch(launch);
+        if tag.hops & COPY != 0 {
+            // So that the steward hears at once of a copy that is no more.
+            self.report(id);
+        }
         let Some(job) = self.jobs.get(&id) else { return };
         if job.work.pack.is_empty() || full {
             return;
@@ -94,19 +103,23 @@ impl Node {
 
     pub(super) fn on_bounced(&mut self, launch: LaunchId, tasks: Range, why: String) {
         let Some(l) = self.launches.get_mut(&launch) else { return };
-        let id = l.job;
+        let (id, unwanted) = (l.job, l.unwanted);
         let back = tasks.intersect(l.left);
         l.left.lo = l.left.lo.max(back.hi);
         if let Some(job) = self.jobs.get_mut(&id) {
-            // Dropped from what is held, so that the steward gives it to somebody; this node waits before it asks again.
             job.work.running.remove(back);
+        }
+        if let Some(job) = self.jobs.get_mut(&id).filter(|_| !unwanted) {
+            // Dropped from what is held, so that the steward gives it to somebody; this node waits before it asks again.
             job.work.backoff = (job.work.backoff * 2).clamp(Span::millis(500).0, Span::secs(10).0);
             job.work.next_ask = self.now + Span(job.work.backoff);
             let at = job.work.next_ask;
             self.timers.sooner(Timer::Seek, at);
         }
         self.close_launch(launch);
-        self.event(Event::Bounced { job: id, tasks: back, why });
+        if !unwanted {
+            self.event(Event::Bounced { job: id, tasks: back, why });
+        }
         if self.jobs.get(&id).is_some_and(|j| j.work.queue.is_empty() && j.work.running.is_empty()) {
             self.flush_pack(id);
         }

@@ -1,12 +1,17 @@
 //! Read-only views: API, metrics, oracles.
 
+use std::collections::BTreeMap;
+
 use filch_types::ranges::Range;
 use filch_types::wire::JobState;
 use filch_types::{FactId, JobId, NodeId, StoreId};
 
 use super::Node;
 use super::job::Job;
-use crate::view::{Counters, Counts, JobView, Leases, PeerView, Role, Winner};
+use crate::view::{Counters, Counts, Delay, JobView, Leases, Missing, PeerView, Role, Winner};
+
+/// Unfinished packs that a view looks at.
+const PACKS_LOOKED_AT: usize = 64;
 
 impl Node {
     /// All members known, this node excluded.
@@ -80,7 +85,30 @@ impl Node {
             state,
             counts: self.counts(job),
             running_here: job.work.running.len(),
+            delay: self.delay(job),
         }
+    }
+
+    /// Whom the owner waits for, once it is more than a matter of moments.
+    fn delay(&self, job: &Job) -> Option<Delay> {
+        if job.manifest.owner != self.id {
+            return None;
+        }
+        let lacks = |n: &&NodeId, holders: &BTreeMap<NodeId, StoreId>| !holders.contains_key(*n);
+        let packs = job.pinnable.iter().filter(|p| job.fold.pack(p).is_some());
+        let short = packs.filter_map(|p| job.copies.get(p)).take(PACKS_LOOKED_AT);
+        let holders = short.filter(|h| h.len() < job.r() || !h.contains_key(&self.id)).min_by_key(|h| h.len())?;
+        let why = |n: &NodeId| match self.peers.get(n) {
+            None if *n == self.id && self.now < self.disk_full_until => Missing::DiskFull,
+            None if *n == self.id => Missing::NoWord,
+            Some(p) if p.alive() && p.disk_full => Missing::DiskFull,
+            Some(p) if p.alive() => Missing::NoWord,
+            _ => Missing::Unreachable,
+        };
+        let missing: Vec<_> = job.replicas.iter().filter(|n| lacks(n, holders)).map(|n| (*n, why(n))).collect();
+        let known = missing.iter().any(|(_, why)| *why == Missing::DiskFull);
+        let late = self.now.since(job.last_copy) >= self.cfg.timing.resend;
+        (known || late).then_some(Delay { copies: job.r() as u8, missing })
     }
 
     /// All jobs known, oldest first.
@@ -120,6 +148,7 @@ impl Node {
             state: s.state,
             counts,
             running_here: 0,
+            delay: None,
         })
     }
 
@@ -156,7 +185,7 @@ impl Node {
     pub fn leases(&self, id: JobId) -> Option<Leases> {
         let s = self.jobs.get(&id)?.steward.as_ref()?;
         let held = s.leased.iter().map(|(r, (n, _))| (r, *n)).collect();
-        Some(Leases { epoch: s.epoch, granting: s.granting, held })
+        Some(Leases { epoch: s.epoch, granting: s.granting, held, copies: s.copies.iter().collect() })
     }
 
     /// Sizes of all tables, by name: for metrics and the oracle that everything has a bound (S10).

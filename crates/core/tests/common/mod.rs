@@ -62,6 +62,12 @@ pub struct World {
     pub disks: BTreeMap<NodeId, Vec<Record>>,
     pub facts: BTreeMap<(NodeId, FactId), SignedFact>,
     pub down: BTreeSet<NodeId>,
+    /// Suspended, with what was running there.
+    pub asleep: BTreeMap<NodeId, Vec<(NodeId, Launch)>>,
+    /// Nodes whose disk is full.
+    pub full: BTreeSet<NodeId>,
+    /// Launches so far.
+    pub launches: u64,
     /// Links that carry nothing.
     pub cut: BTreeSet<(NodeId, NodeId)>,
     tokens: BTreeMap<u64, (NodeId, filch_core::ReqId)>,
@@ -84,6 +90,9 @@ impl World {
             disks: BTreeMap::new(),
             facts: BTreeMap::new(),
             down: BTreeSet::new(),
+            asleep: BTreeMap::new(),
+            full: BTreeSet::new(),
+            launches: 0,
             cut: BTreeSet::new(),
             tokens: BTreeMap::new(),
             next: 0,
@@ -145,7 +154,7 @@ impl World {
             if let Some((n, i)) = self.inbox.pop_front() {
                 budget -= 1;
                 assert!(budget > 0, "the cluster never settles");
-                if self.down.contains(&n) {
+                if self.gone(n) {
                     continue;
                 }
                 let now = self.now;
@@ -156,7 +165,7 @@ impl World {
             let due: Vec<NodeId> = self
                 .nodes
                 .iter()
-                .filter(|(n, node)| !self.down.contains(n) && node.poll_timeout().is_some_and(|d| d.at <= self.now))
+                .filter(|(n, node)| !self.gone(**n) && node.poll_timeout().is_some_and(|d| d.at <= self.now))
                 .map(|(n, _)| *n)
                 .collect();
             if due.is_empty() {
@@ -180,7 +189,7 @@ impl World {
             let next = self
                 .nodes
                 .iter()
-                .filter(|(n, _)| !self.down.contains(n))
+                .filter(|(n, _)| !self.gone(**n))
                 .filter_map(|(_, node)| node.poll_timeout())
                 .map(|d| d.at)
                 .min();
@@ -240,6 +249,22 @@ impl World {
         self.settle();
     }
 
+    fn gone(&self, n: NodeId) -> bool {
+        self.down.contains(&n) || self.asleep.contains_key(&n)
+    }
+
+    /// The machine is suspended: it hears nothing, and what runs there stands still.
+    pub fn sleep(&mut self, n: u8) {
+        let (there, rest): (Vec<_>, Vec<_>) = self.launched.drain(..).partition(|(who, _)| *who == id(n));
+        self.launched = rest.into();
+        self.asleep.insert(id(n), there);
+    }
+
+    pub fn wake(&mut self, n: u8) {
+        self.launched.extend(self.asleep.remove(&id(n)).unwrap_or_default());
+        self.settle();
+    }
+
     pub fn restart(&mut self, n: u8, slots: u16) {
         let mut cfg = config(n, slots);
         cfg.boot = 2 + self.now.0;
@@ -259,7 +284,7 @@ impl World {
     }
 
     fn carries(&self, a: NodeId, b: NodeId) -> bool {
-        !self.down.contains(&b) && !self.cut.contains(&(a, b))
+        !self.gone(b) && !self.cut.contains(&(a, b))
     }
 
     fn lookup(&self, n: NodeId, facts: &[FactId]) -> Vec<SignedFact> {
@@ -298,9 +323,12 @@ impl World {
                 Output::Commit { ticket, records, .. } => self.committed(n, ticket, records),
                 Output::FetchClosure { job, .. } => self.inbox.push_back((n, Input::ClosureHeld(job))),
                 Output::FetchBlobs { fetch, .. } => self.inbox.push_back((n, Input::Fetched(fetch))),
-                Output::Launch(l) => self.launched.push_back((n, l)),
+                Output::Launch(l) => {
+                    self.launches += 1;
+                    self.launched.push_back((n, l));
+                }
                 Output::Stop(l) => {
-                    if let Some(at) = self.launched.iter().position(|(_, x)| x.id == l) {
+                    if let Some(at) = self.launched.iter().position(|(who, x)| *who == n && x.id == l) {
                         let (who, launch) = self.launched.remove(at).unwrap();
                         let why = "stopped".to_owned();
                         self.inbox.push_back((who, Input::Bounced { launch: l, tasks: launch.tasks, why }));
@@ -322,6 +350,9 @@ impl World {
     }
 
     fn committed(&mut self, n: NodeId, ticket: Ticket, records: Vec<Record>) {
+        if self.full.contains(&n) {
+            return self.inbox.push_back((n, Input::CommitFailed(ticket, "full".into())));
+        }
         for r in &records {
             if let Record::Fact(_, f, signed) = r {
                 self.facts.insert((n, *f), signed.clone());

@@ -116,7 +116,7 @@ impl CommandRunner {
         }
         let Some(logs) = &self.logs else { return Err(Fault::lasting("no files for a task's output").into()) };
         let live = logs.live();
-        let TaskLimits { timeout_ms, grace_ms } = group.limits;
+        let TaskLimits { timeout_ms, grace_ms, .. } = group.limits;
         self.serial += 1;
         Ok(Run {
             serial: self.serial,

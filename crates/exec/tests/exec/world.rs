@@ -216,7 +216,7 @@ pub fn group(program: Program) -> Group {
         env: vec![],
         inputs: vec![],
         outputs: vec![],
-        limits: TaskLimits { timeout_ms: None, grace_ms: 5000 },
+        limits: TaskLimits::default(),
         retries: 0,
         needs: vec![],
         resources: vec![],
@@ -255,7 +255,7 @@ impl With for Group {
         self
     }
     fn limits(mut self, timeout_ms: u64, grace_ms: u32) -> Self {
-        self.limits = TaskLimits { timeout_ms: Some(timeout_ms), grace_ms };
+        self.limits = TaskLimits { timeout_ms: Some(timeout_ms), grace_ms, ..TaskLimits::default() };
         self
     }
     fn items(mut self, store: &Store, items: &[Item]) -> Self {

@@ -97,6 +97,9 @@ async fn kind(app: &App, event: Core) -> Option<EventKind> {
         }
         Core::Steward(_, epoch) => EventKind::Steward { epoch },
         Core::Granted { to, tasks, .. } => EventKind::Granted { to: app.names.one(to).await, tasks },
+        Core::Copied { to, tasks, .. } => {
+            EventKind::Copied { to: app.names.one(to).await, task: tasks.lo, tasks: tasks.len() }
+        }
         Core::Stole { from, tasks, .. } => EventKind::Stole { from: app.names.one(from).await, tasks },
         Core::Reclaimed { from, queued, executing, .. } => {
             EventKind::Reclaimed { from: app.names.one(from).await, queued, executing }

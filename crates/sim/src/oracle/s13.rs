@@ -1,7 +1,11 @@
 //! S13: one steward epoch never holds two live leases for a task; seen from outside, every execution of a task has an attempt
 //! number of its own. The same number may come again only after the earlier execution of it was stopped or bounced, so that
 //! it does not count. Guards P8, P13, and that both sides of a steal never keep a task.
+//!
+//! A copy of what straggles is the declared exception: its steward keeps it apart from the leases, there is at most one per
+//! task, it is beside a lease of another node, and it has an attempt number of its own.
 
+use filch_types::NodeId;
 use filch_types::ranges::RangeMap;
 
 use super::{Oracle, Seen};
@@ -50,6 +54,17 @@ impl Oracle for S13 {
                         return Err(format!("n{h} leases {range:?} of {job:?} twice"));
                     }
                     all.insert(range, who);
+                }
+                let mut copied = RangeMap::default();
+                for (range, who) in leases.copies {
+                    let beside = |(_, holder): (_, &NodeId)| *holder != who;
+                    if copied.overlapping(range).next().is_some()
+                        || !all.gaps(range).is_empty()
+                        || !all.overlapping(range).all(beside)
+                    {
+                        return Err(format!("n{h} has {range:?} of {job:?} copied without one lease elsewhere"));
+                    }
+                    copied.insert(range, who);
                 }
             }
         }

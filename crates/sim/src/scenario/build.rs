@@ -289,5 +289,6 @@ fn work(b: &Builder<'_>, job: &Job, total: u64) -> Result<Work, Invalid> {
             n => Leaves::Blob(n),
         },
         varies: job.varies.unwrap_or(false),
+        speculate: job.speculate.unwrap_or(true),
     })
 }

@@ -108,6 +108,7 @@ pub(super) struct Job {
     pub poison: Option<Spanned<u32>>,
     pub leaves: Option<Spanned<Size>>,
     pub varies: Option<bool>,
+    pub speculate: Option<bool>,
     pub copies: Option<Spanned<u8>>,
     pub attended: Option<bool>,
     pub repeat: Option<Spanned<u32>>,
