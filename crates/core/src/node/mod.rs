@@ -18,6 +18,7 @@ mod steward;
 mod strays;
 mod tasks;
 mod timers;
+mod tree;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

@@ -142,6 +142,12 @@ impl Node {
         job.fold.winners(range).into_iter().take(max).map(to).collect()
     }
 
+    /// What a divided task comes to, component by component as its group's `reduce` says; `None` until its whole tree of parts is in
+    /// this store.
+    pub fn tally(&self, id: JobId, index: u32) -> Option<Vec<u64>> {
+        self.jobs.get(&id)?.fold.tally(index)
+    }
+
     /// Ids of all facts of a job that are folded here: for oracles.
     pub fn facts(&self, id: JobId) -> Vec<FactId> {
         self.jobs.get(&id).map(|j| j.fold.ids().copied().collect()).unwrap_or_default()
