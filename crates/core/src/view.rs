@@ -131,6 +131,8 @@ pub struct Counters {
     pub steal_requests: u64,
     /// Tasks given to thieves.
     pub given: u64,
+    /// Gifts pushed to those who waited.
+    pub gifts: u64,
     /// Tasks granted as steward.
     pub granted: u64,
     /// Tasks taken back as steward.

@@ -150,9 +150,9 @@ impl Tree {
             _ => None,
         }
     }
-    /// Who got the part first, as its parent says.
-    pub fn holder(&self, bag: BagId) -> Option<NodeId> {
-        self.entries.get(&TaskRef::Bag(bag))?.origin.as_ref().map(|o| o.holder)
+    /// Who got the part first, and the attempt at its parent, as the parent's result says.
+    pub fn hint(&self, bag: BagId) -> Option<(NodeId, u32)> {
+        self.entries.get(&TaskRef::Bag(bag))?.origin.as_ref().map(|o| (o.holder, o.attempt))
     }
     /// An open part, to be given to somebody.
     pub fn give(&self, bag: BagId, attempt: u32) -> Option<GivenBag> {

@@ -51,7 +51,7 @@ impl Node {
         } else {
             let open = total.saturating_sub(ended + c.waiting);
             c.leased = match (&job.steward, &job.heard) {
-                (Some(s), _) => s.leased.len().min(open),
+                (Some(s), _) => (s.leased.len() + job.fold.tree().rooted().len()).min(open),
                 (None, Some(h)) => u64::from(h.leased).min(open),
                 (None, None) => job.work.running.len().min(open),
             };
@@ -176,6 +176,10 @@ impl Node {
             ("commits", self.commits.len()),
             ("fetches", self.fetches.len()),
             ("launches", self.launches.len()),
+            ("splits", self.asks.len()),
+            ("bags", self.jobs.values().map(|j| j.work.bags.queue.len() + j.work.bags.moved.len()).sum()),
+            ("bags lent", self.jobs.values().filter_map(|j| j.steward.as_ref()).map(|s| s.bags.lent()).sum()),
+            ("waiters", self.jobs.values().map(|j| j.work.lines.waiters.len()).sum()),
             ("outbox", self.jobs.values().map(|j| j.outbox.len()).sum()),
             ("queued runs", self.jobs.values().map(|j| j.work.held_runs()).sum()),
         ]
