@@ -189,6 +189,10 @@ pub struct Work {
     pub leaves: Leaves,
     /// Every execution leaves something else.
     pub varies: bool,
+    /// Its tasks are divisible: each counts this tree of the UTS benchmark. Then only `unit_us` says how long that takes.
+    pub tree: Option<String>,
+    /// Time of one unit of a divisible task, a node of its tree.
+    pub unit_us: u64,
 }
 
 impl Default for Work {
@@ -202,6 +206,8 @@ impl Default for Work {
             poison: None,
             leaves: Leaves::Nothing,
             varies: false,
+            tree: None,
+            unit_us: 10,
         }
     }
 }
@@ -260,6 +266,14 @@ impl JobPlan {
         Self {
             groups: vec![GroupPlan { tasks, ..GroupPlan::default() }],
             work: Work { takes: Duration::Fixed(task_us), ..Work::default() },
+            ..Self::default()
+        }
+    }
+    /// One divisible task, a tree of the UTS benchmark, of so many microseconds a node, submitted at node 0 at the start.
+    pub fn tree(name: &str, unit_us: u64) -> Self {
+        Self {
+            groups: vec![GroupPlan { tasks: 1, ..GroupPlan::default() }],
+            work: Work { tree: Some(name.to_owned()), unit_us, ..Work::default() },
             ..Self::default()
         }
     }

@@ -17,6 +17,9 @@ use super::tree::{Grown, Tree};
 use super::{Made, Node, Timer};
 use crate::io::Event;
 
+/// Stands for a holder where there is none: a worker that is on its way out leaves the rest of its part to whomever its steward finds.
+pub(crate) const NOBODY: NodeId = NodeId([0; 32]);
+
 /// Who runs a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BagLease {
@@ -171,14 +174,15 @@ impl Node {
 
     /// The fold changed: parts that are worth running are lent to whoever has them, others go.
     pub(super) fn steward_bags(&mut self, id: JobId, grown: &Grown) {
-        let (me, until) = (self.id, self.now + self.cfg.timing.lease);
+        let until = self.now + self.cfg.timing.lease;
         if grown.is_empty() || self.jobs.get(&id).is_none_or(|j| j.steward.is_none()) {
             return;
         }
         for bag in &grown.opened {
             let Some(job) = self.jobs.get(&id) else { return };
             let Some((to, parent_attempt)) = job.fold.tree().hint(*bag) else { continue };
-            let gone = if to == me { !job.work.bags.has(*bag) } else { self.peers.get(&to).is_some_and(|p| p.dead) };
+            // What is on its way even to this node itself is not here yet.
+            let gone = to == NOBODY || self.peers.get(&to).is_some_and(|p| p.dead);
             let attempt = first_attempt(parent_attempt);
             let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
             if gone {

@@ -10,6 +10,7 @@ use filch_types::result::{Outcome, Stream, TaskOutput};
 use filch_types::wire::{GivenBag, HeldBag, Message, Response};
 use filch_types::{BagId, Cause, Content, JobId, NodeId, ResultRun, Timestamp, limits};
 
+use super::bag_leases::NOBODY;
 use super::job::{Tag, first_attempt};
 use super::{Made, Node, Running, Timer};
 use crate::Mutant;
@@ -304,8 +305,7 @@ impl Node {
         let mut own = None;
         if let Some(rest) = rest {
             let given = child_of(run, tag.attempt, rest.clone());
-            // Who is on its way out has nobody in mind; its steward finds somebody.
-            run.children.push(Child { bag: rest, holder: if draining { job.steward_id } else { me } });
+            run.children.push(Child { bag: rest, holder: if draining { NOBODY } else { me } });
             own = Some(Queued { id: given.id(id), given, from: me });
         }
         let (task, children) = (run.task, std::mem::take(&mut run.children));

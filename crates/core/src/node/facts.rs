@@ -29,8 +29,11 @@ fn joins(job: &Job, fact: &Fact) -> bool {
     matches!(fact.body, FactBody::AddReplica(_)) && job.replicas.contains(&fact.by)
 }
 
+/// Tasks with their attempts.
+type Attempts<T> = Vec<(T, u32)>;
+
 /// The tasks whose results a pack has, with their attempts, and the parts of divided ones.
-fn tasks_of(body: &FactBody) -> (Vec<(Range, u32)>, Vec<(BagId, u32)>) {
+fn tasks_of(body: &FactBody) -> (Attempts<Range>, Attempts<BagId>) {
     let (mut ranges, mut bags) = (Vec::new(), Vec::new());
     match body {
         FactBody::Pack(runs) => ranges.extend(runs.iter().map(|r| (r.range(), r.attempt))),

@@ -594,7 +594,9 @@ impl Node {
             && !self.draining
             && !self.slots.is_empty()
             && s.needs.iter().all(|n| self.cfg.offers.contains(n));
-        let (steward, grantable) = (s.steward, s.grantable);
+        // Of a divided task there is something to be had as long as it runs.
+        let divided = s.needs.iter().any(|n| n.starts_with("divisible:"));
+        let (steward, some) = (s.steward, s.grantable > 0 || (divided && s.leased > 0));
         if !self.hearsay.contains_key(&id) {
             if self.hearsay.len() >= limits::MAX_JOBS {
                 self.hearsay.pop_first();
@@ -603,7 +605,7 @@ impl Node {
         }
         self.hearsay.insert(id, s);
         let asked = self.pending.values().any(|p| matches!(p.asked, Asked::Manifest(j) if j == id));
-        if runnable && grantable > 0 && !asked && self.pending.len() < 4096 {
+        if runnable && some && !asked && self.pending.len() < 4096 {
             let whom = from.filter(|_| true).unwrap_or(steward);
             let whom = if self.alive(steward) { steward } else { whom };
             if self.alive(whom) && whom != self.id {

@@ -61,6 +61,8 @@ struct Entry {
     lost: BTreeSet<u32>,
     /// It is in the tree that is being worked off; then `root` is its index.
     live: bool,
+    /// It was, and what it belonged to was given up or completed otherwise.
+    closed: bool,
     root: u32,
     /// The result that is followed.
     current: Option<Key>,
@@ -138,9 +140,9 @@ impl Tree {
     pub fn has_result(&self, bag: BagId) -> bool {
         self.entries.get(&TaskRef::Bag(bag)).is_some_and(|e| !e.results.is_empty())
     }
-    /// Whether the part is known and not worth running.
+    /// Whether the part was worth running and is not any more. One whose parent nobody has named yet may come to be.
     pub fn is_dead(&self, bag: BagId) -> bool {
-        self.entries.get(&TaskRef::Bag(bag)).is_some_and(|e| e.origin.is_some() && !e.live)
+        self.entries.get(&TaskRef::Bag(bag)).is_some_and(|e| e.closed)
     }
     /// The first part known that has this prefix.
     pub fn find(&self, prefix: u64) -> Option<BagId> {
@@ -263,7 +265,7 @@ impl Tree {
             if e.live || e.winner().is_some() {
                 continue;
             }
-            (e.live, e.root) = (true, root);
+            (e.live, e.closed, e.root) = (true, false, root);
             match e.results.first() {
                 Some(first) => {
                     e.current = Some(first.key);
@@ -287,7 +289,7 @@ impl Tree {
         while let Some(id) = todo.pop() {
             let Some(e) = self.entries.get_mut(&TaskRef::Bag(id)).filter(|e| e.live) else { continue };
             todo.extend(e.followed().into_iter().flat_map(|r| r.children.iter().copied()));
-            (e.live, e.current) = (false, None);
+            (e.live, e.closed, e.current) = (false, true, None);
             self.shut(id, out);
         }
     }
