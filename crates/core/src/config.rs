@@ -134,4 +134,6 @@ pub enum Mutant {
     RepairDropsCopy,
     NoSignatureCheck,
     GrantTwice,
+    BagBothKeep,
+    BagNeitherKeeps,
 }

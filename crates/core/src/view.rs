@@ -156,6 +156,8 @@ pub struct Counters {
     pub steal_requests: u64,
     /// Tasks given to thieves.
     pub given: u64,
+    /// Gifts pushed to those who waited.
+    pub gifts: u64,
     /// Tasks granted as steward.
     pub granted: u64,
     /// Tasks of which this steward had a second attempt made because the first one straggled.

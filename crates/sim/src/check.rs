@@ -114,6 +114,9 @@ fn check_timing(t: &Timing) -> Result<(), String> {
         ("timing.quiet_max", t.quiet_max),
         ("timing.announce", t.announce),
         ("timing.batch", t.batch),
+        ("timing.bag_gift", t.bag_gift),
+        ("timing.bag_run", t.bag_run),
+        ("timing.bag_flush", t.bag_flush),
         ("timing.lonely_pin", t.lonely_pin),
         ("timing.submit", t.submit),
     ] {
@@ -172,6 +175,10 @@ impl Work {
         };
         most("work.takes", longest, MAX_TASK_US)?;
         most("work.straggle", w.straggle, MAX_STRAGGLE)?;
+        most("work.unit_us", w.unit_us, MAX_TASK_US)?;
+        if let Some(tree) = &w.tree {
+            tree.parse::<filch_handlers::Tree>().map_err(|e| format!("`work.tree`: {e}"))?;
+        }
         match w.leaves {
             Leaves::Inline(n) => most("work.leaves", usize::from(n), limits::INLINE_OUTPUT),
             Leaves::Nothing | Leaves::Blob(_) => Ok(()),

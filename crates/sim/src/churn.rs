@@ -219,6 +219,7 @@ impl World {
         let mut dice = self.streams.disk.clone();
         self.hosts[h].shelf.crash(|| dice.one_in(2));
         self.streams.disk = dice;
+        self.history.forgetful |= disk != DiskAfter::Kept;
         self.lose_disk(h, disk);
         if power {
             // The machine starts again: its clock counts from about nothing.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use filch_core::LaunchId;
+use filch_types::bag::TaskRef;
 use filch_types::wire::JobState;
 use filch_types::{JobId, NodeId};
 
@@ -39,6 +40,39 @@ pub struct Run {
     pub end: Option<(u64, End)>,
 }
 
+/// How an execution of a divided task, or of a part of one, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BagEnd {
+    /// By itself, or where it was told to.
+    Done,
+    /// Its node died under it.
+    Lost,
+    /// It was told to stop; it does not count.
+    Stopped,
+}
+
+/// What an execution of a divided task counted, and at which host.
+pub type Counted = (usize, Vec<u64>);
+
+/// One execution of a divided task, or of a part of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BagRun {
+    /// Attempt number.
+    pub attempt: u32,
+    /// Where.
+    pub host: usize,
+    /// In which life of that node.
+    pub life: u32,
+    /// In which launch.
+    pub launch: LaunchId,
+    /// From.
+    pub start: u64,
+    /// Units worked off.
+    pub units: u64,
+    /// Until, and how it ended.
+    pub end: Option<(u64, BagEnd)>,
+}
+
 /// A job that a client was told is safe.
 #[derive(Clone, Debug)]
 pub struct Accepted {
@@ -53,6 +87,18 @@ pub struct Accepted {
 pub struct History {
     /// By job and task, in order.
     pub runs: BTreeMap<JobId, BTreeMap<u32, Vec<Run>>>,
+    /// The same of divided tasks and their parts.
+    pub bags: BTreeMap<(JobId, TaskRef), Vec<BagRun>>,
+    /// What their executions that ended counted, and where.
+    pub tallies: BTreeMap<(JobId, TaskRef), Vec<Counted>>,
+    /// Units of divided tasks worked off.
+    pub units: u64,
+    /// Those of executions that did not come to their end.
+    pub undone: u64,
+    /// Parts split off.
+    pub splits: u64,
+    /// A steward's disk was lost: attempt numbers may repeat.
+    pub forgetful: bool,
     /// Acked jobs (P3).
     pub accepted: BTreeMap<JobId, Accepted>,
     /// Revocations that a client was told are done: deleted or only cancelled, when.
@@ -83,6 +129,10 @@ impl History {
     /// Executions of one job.
     pub fn of_job(&self, job: JobId) -> u64 {
         self.runs.get(&job).map_or(0, |j| j.values().map(|v| v.len() as u64).sum())
+    }
+    /// The execution of a part that runs now.
+    pub fn open_bag(&mut self, job: JobId, task: TaskRef, host: usize) -> Option<&mut BagRun> {
+        self.bags.get_mut(&(job, task))?.iter_mut().rev().find(|r| r.host == host && r.end.is_none())
     }
     /// The execution that runs now under this name, if one does.
     pub fn open(&mut self, job: JobId, index: u32, host: usize) -> Option<&mut Run> {

@@ -43,6 +43,8 @@ pub struct Known {
     pub added: BTreeMap<JobId, BTreeSet<NodeId>>,
     /// Inputs that item lists name.
     pub lists: BTreeMap<BlobId, Vec<(BlobId, u64)>>,
+    /// Bytes of parts that travel as blobs.
+    pub bags: BTreeMap<BlobId, Vec<u8>>,
     /// Planned jobs by nonce.
     pub plans: BTreeMap<Nonce, usize>,
 }

@@ -45,6 +45,7 @@ pub mod cluster;
 pub mod corpus;
 pub mod digest;
 pub mod disk;
+pub mod divide;
 pub mod fault;
 pub mod history;
 pub mod host;

@@ -1,13 +1,18 @@
 //! Planned jobs as specs that a client could submit.
 
+use filch_handlers::Kinds;
 use filch_types::manifest::{Edge, Generator, Group, InFile, JobSpec, Program, TaskLimits};
+use filch_types::template::Template;
 use filch_types::{BlobId, Nonce};
 
 use crate::known::Known;
-use crate::options::{GroupPlan, JobPlan};
+use crate::options::{GroupPlan, JobPlan, Work};
 
 /// The handler that simulated nodes offer.
 pub const HANDLER: &str = "work";
+
+/// The divisible one.
+pub const DIVISIBLE: &str = "uts";
 
 /// The nonce of planned job `n`.
 pub fn nonce(seed: u64, n: usize) -> Nonce {
@@ -21,7 +26,14 @@ fn blob(seed: u64, what: &str, job: usize, group: usize, n: usize) -> BlobId {
     BlobId::of(format!("{seed} {what} {job} {group} {n}").as_bytes())
 }
 
-fn group(seed: u64, job: usize, g: usize, plan: &GroupPlan, speculate: bool, known: &mut Known) -> Group {
+/// What the tasks of a job run.
+fn program(work: &Work) -> Program {
+    let Some(tree) = &work.tree else { return Program::Handler { name: HANDLER.into(), args: Vec::new() } };
+    let reduce = Kinds::builtin().get(DIVISIBLE).map(|k| k.reduce()).unwrap_or_default();
+    Program::Divisible { name: DIVISIBLE.into(), args: vec![Template::literal(tree)], reduce }
+}
+
+fn group(seed: u64, job: usize, g: usize, plan: &GroupPlan, work: &Work, known: &mut Known) -> Group {
     let tasks = match plan.item_bytes {
         Some(bytes) => {
             let list = blob(seed, "list", job, g, 0);
@@ -41,11 +53,11 @@ fn group(seed: u64, job: usize, g: usize, plan: &GroupPlan, speculate: bool, kno
     Group {
         name: format!("g{g}"),
         tasks,
-        program: Program::Handler { name: HANDLER.into(), args: Vec::new() },
+        program: program(work),
         env: Vec::new(),
         inputs: inputs.collect(),
         outputs: Vec::new(),
-        limits: TaskLimits { speculate, ..TaskLimits::default() },
+        limits: TaskLimits { speculate: work.speculate, ..TaskLimits::default() },
         retries: plan.retries,
         needs: plan.needs.iter().map(|&(group, kind)| Edge { group, kind }).collect(),
         resources: Vec::new(),
@@ -55,7 +67,7 @@ fn group(seed: u64, job: usize, g: usize, plan: &GroupPlan, speculate: bool, kno
 /// The spec of planned job `n`, and its input blobs with lengths.
 pub fn spec(seed: u64, n: usize, plan: &JobPlan, known: &mut Known) -> (JobSpec, Vec<(BlobId, u64)>) {
     let groups: Vec<Group> =
-        plan.groups.iter().enumerate().map(|(g, p)| group(seed, n, g, p, plan.work.speculate, known)).collect();
+        plan.groups.iter().enumerate().map(|(g, p)| group(seed, n, g, p, &plan.work, known)).collect();
     let mut blobs = std::collections::BTreeMap::new();
     for g in &groups {
         blobs.extend(g.inputs.iter().map(|f| (f.blob, f.len)));

@@ -6,7 +6,7 @@ use crate::options::{Options, Profile};
 use crate::sim::Sim;
 
 /// All planted bugs.
-pub const MUTANTS: [Mutant; 21] = [
+pub const MUTANTS: [Mutant; 23] = [
     Mutant::AckBeforeFsync,
     Mutant::AckAtOneCopy,
     Mutant::CountSelfTwice,
@@ -28,6 +28,8 @@ pub const MUTANTS: [Mutant; 21] = [
     Mutant::RepairDropsCopy,
     Mutant::NoSignatureCheck,
     Mutant::GrantTwice,
+    Mutant::BagBothKeep,
+    Mutant::BagNeitherKeeps,
 ];
 
 /// Profiles that a planted bug is tried under, one seed of each in turn.

@@ -191,6 +191,10 @@ pub struct Work {
     pub varies: bool,
     /// Whether what straggles may be copied.
     pub speculate: bool,
+    /// Its tasks are divisible: each counts this tree of the UTS benchmark. Then only `unit_us` says how long that takes.
+    pub tree: Option<String>,
+    /// Time of one unit of a divisible task, a node of its tree.
+    pub unit_us: u64,
 }
 
 impl Default for Work {
@@ -205,6 +209,8 @@ impl Default for Work {
             leaves: Leaves::Nothing,
             varies: false,
             speculate: true,
+            tree: None,
+            unit_us: 10,
         }
     }
 }
@@ -263,6 +269,14 @@ impl JobPlan {
         Self {
             groups: vec![GroupPlan { tasks, ..GroupPlan::default() }],
             work: Work { takes: Duration::Fixed(task_us), ..Work::default() },
+            ..Self::default()
+        }
+    }
+    /// One divisible task, a tree of the UTS benchmark, of so many microseconds a node, submitted at node 0 at the start.
+    pub fn tree(name: &str, unit_us: u64) -> Self {
+        Self {
+            groups: vec![GroupPlan { tasks: 1, ..GroupPlan::default() }],
+            work: Work { tree: Some(name.to_owned()), unit_us, ..Work::default() },
             ..Self::default()
         }
     }

@@ -70,7 +70,8 @@ impl World {
 
     fn may_work(&self, h: usize, s: &Summary) -> bool {
         let o = &self.hosts[h].options;
-        s.state == JobState::Active && s.grantable > 0 && o.slots > 0 && o.able
+        let divided = s.leased > 0 && s.needs.iter().any(|n| n.starts_with("divisible:"));
+        s.state == JobState::Active && (s.grantable > 0 || divided) && o.slots > 0 && o.able
     }
 
     /// Keeps a request until the connection that it needs is up. False if there will be none.

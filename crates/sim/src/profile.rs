@@ -24,7 +24,9 @@ struct Draw<R> {
 impl Options {
     /// The run that this profile and seed name.
     pub fn draw(profile: Profile, seed: u64) -> Self {
-        Draw::new(profile, Dice::stream(seed, profile.name())).options(seed)
+        let mut options = Draw::new(profile, Dice::stream(seed, profile.name())).options(seed);
+        options.draw_trees(&mut Dice::stream(seed, "trees"));
+        options
     }
     /// The run that these bytes spell: the same generator as [`Options::draw`], for whoever makes up bytes. The first eight are the
     /// seed of everything that happens in the run. Never fails; bytes that are missing are 0, bytes too many are not read.
@@ -36,6 +38,38 @@ impl Options {
 }
 
 impl Options {
+    /// Makes some jobs divisible, or adds one. On a stream of its own: what else a seed draws stays as it was.
+    fn draw_trees(&mut self, dice: &mut Dice) {
+        if !dice.one_in(3) {
+            return;
+        }
+        let tree = match dice.below(3) {
+            0 => format!("bin:{},0.12,8,{}", dice.between(20, 120), dice.below(1_000)),
+            1 => format!("geo:4,{},{}", dice.between(3, 5), dice.below(1_000)),
+            _ => format!("geo:3,{},{}", dice.between(4, 7), dice.below(1_000)),
+        };
+        let work = Work { tree: Some(tree), unit_us: dice.log_between(50, 50_000), ..Work::default() };
+        let group =
+            GroupPlan { tasks: dice.between(1, 3) as u32, retries: dice.below(3) as u16, ..GroupPlan::default() };
+        let calm = self.profile == Profile::FaultFree;
+        let at = dice.below(self.faults_until * 2 / 3);
+        self.jobs.push(JobPlan {
+            at: if calm { 2 * S + at } else { at },
+            node: dice.below(self.nodes.len() as u64) as usize,
+            copies: dice.one_in(3).then(|| dice.between(1, 3) as u8),
+            attended: dice.one_in(3),
+            groups: vec![group],
+            work,
+            then: Vec::new(),
+        });
+        if dice.one_in(3) {
+            // Small pieces: more of everything that can go wrong between them.
+            self.timing.bag_gift = Span::millis(dice.between(2, 50));
+            self.timing.bag_run = Span::millis(dice.between(20, 2_000));
+        }
+        self.settle_us += 240 * S;
+    }
+
     /// The command that runs them again.
     pub fn command(&self) -> String {
         let drawn = Self { mutant: self.mutant, ..Self::draw(self.profile, self.seed) };
@@ -180,7 +214,7 @@ impl<R: Source> Draw<R> {
                 _ => Leaves::Nothing,
             },
             varies: self.dice.one_in(3),
-            speculate: true,
+            ..Work::default()
         };
         let groups = self.groups(tasks);
         let at = self.dice.below(self.end * 2 / 3);

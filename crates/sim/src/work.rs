@@ -9,7 +9,7 @@ use filch_types::result::{Cause, OutFile, Stream};
 use filch_types::{BlobId, Content, JobId, Outcome, ResultRun, TaskOutput};
 
 use crate::digest::Digest;
-use crate::history::{End, Run};
+use crate::history::{BagEnd, End, Run};
 use crate::host::{Batch, FetchFor, Running};
 use crate::known::{JobInfo, value_of};
 use crate::model::Course;
@@ -38,7 +38,7 @@ impl World {
         self.next_launch(h, n);
     }
 
-    fn next_launch(&mut self, h: usize, slot: u16) {
+    pub(crate) fn next_launch(&mut self, h: usize, slot: u16) {
         let step = self.number();
         let now = self.now;
         let dud = self.hosts[h].sick > 0 || self.streams.exec.chance(self.options.bounce_ppm);
@@ -62,7 +62,9 @@ impl World {
         let Some(info) = self.info(job).filter(|_| !dud) else {
             return self.after_spawn(h, slot, step);
         };
-        let needed = self.inputs(&info, tasks);
+        let part = self.hosts[h].slots[usize::from(slot)].now.as_ref().and_then(|b| World::part_blob(&b.launch));
+        let mut needed = self.inputs(&info, tasks);
+        needed.extend(part);
         if needed.iter().any(|(b, _)| !self.hosts[h].shelf.has(*b)) {
             let life = self.hosts[h].life;
             self.after(0, Ev::Staging { host: h, life, launch: id });
@@ -111,13 +113,21 @@ impl World {
             return self.after(delay, Ev::Exec { host: h, life, slot, step });
         }
         let sick = self.hosts[h].sick > 0;
-        let Some(batch) = self.hosts[h].slots[usize::from(slot)].now.as_ref().filter(|b| b.step == step) else {
+        if self.hosts[h].slots[usize::from(slot)].now.as_ref().is_none_or(|b| b.step != step) {
             return;
-        };
+        }
+        if self.divided_step(h, slot) {
+            return;
+        }
+        let Some(batch) = self.hosts[h].slots[usize::from(slot)].now.as_ref() else { return };
         if batch.running.is_some() {
             self.task_ends(h, slot);
         } else if sick || batch.dud {
             return self.bounce(h, slot, "spawn failed");
+        }
+        let divided = self.hosts[h].slots[usize::from(slot)].now.as_ref().is_some_and(|b| self.is_divided(&b.launch));
+        if divided {
+            return self.divided_starts(h, slot);
         }
         self.task_starts(h, slot);
     }
@@ -215,6 +225,7 @@ impl World {
     fn bounce(&mut self, h: usize, slot: u16, why: &str) {
         let report = self.take_report(h, slot);
         let Some(batch) = self.hosts[h].slots[usize::from(slot)].now.take() else { return };
+        self.divided_ends(h, batch.launch.id, BagEnd::Stopped);
         let lo = batch.running.as_ref().map_or(batch.next, |r| r.index);
         if let Some(r) = batch.running {
             let now = self.now;
@@ -257,6 +268,7 @@ impl World {
     /// The process dies: what runs is lost.
     pub(crate) fn executors_die(&mut self, h: usize) {
         let now = self.now;
+        self.divided_die(h);
         for n in 0..self.hosts[h].slots.len() {
             let slot = std::mem::take(&mut self.hosts[h].slots[n]);
             if let Some((job, r)) = slot.now.and_then(|b| Some((b.launch.job, b.running?)))

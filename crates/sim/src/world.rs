@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use filch_core::{Config, Event, FetchId, Input, LaunchId, Node, Output, ReqId};
+use filch_core::{AskId, Config, Event, FetchId, Input, LaunchId, Node, Output, ReqId};
+use filch_handlers::Kinds;
 use filch_types::sign::Simulated;
 use filch_types::wire::{JobState, Summary};
 use filch_types::{BlobId, JobId, MachineId, NodeId, StoreId};
@@ -12,6 +13,7 @@ use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::digest::Digest;
 use crate::disk::Disk;
+use crate::divide::Divided;
 use crate::history::History;
 use crate::host::{Host, Slot};
 use crate::known::Known;
@@ -38,6 +40,7 @@ pub(crate) enum Ev {
     Committed { host: usize, life: u32 },
     Fetch { host: usize, life: u32, fetch: u64 },
     Exec { host: usize, life: u32, slot: u16, step: u64 },
+    Split { host: usize, life: u32, launch: LaunchId, ask: AskId, least_us: u64 },
     Kill { host: usize, life: u32, launch: LaunchId },
     Staging { host: usize, life: u32, launch: LaunchId },
     Scrub { host: usize, life: u32, job: JobId },
@@ -79,6 +82,7 @@ pub(crate) struct Streams {
     pub disk: Dice,
     pub blobs: Dice,
     pub exec: Dice,
+    pub split: Dice,
     pub net: Dice,
     pub overlay: Dice,
     pub clients: Dice,
@@ -117,6 +121,9 @@ pub struct World {
     pub(crate) executors: Box<dyn Executors>,
     pub(crate) programs: Programs,
     pub(crate) streams: Streams,
+    pub(crate) kinds: Kinds,
+    pub(crate) divided: BTreeMap<(usize, LaunchId), Divided>,
+    pub(crate) ends_early: BTreeSet<(usize, LaunchId)>,
     pub(crate) active: BTreeMap<usize, crate::churn::Undo>,
     pub(crate) next_number: u64,
     oracles: Vec<Box<dyn Oracle>>,
@@ -154,6 +161,7 @@ impl World {
                 disk: stream("disk"),
                 blobs: stream("blobs"),
                 exec: stream("exec"),
+                split: stream("split"),
                 net: stream("net"),
                 overlay: stream("overlay"),
                 clients: stream("clients"),
@@ -172,6 +180,9 @@ impl World {
             by_id: BTreeMap::new(),
             queue: crate::queue::Queue::default(),
             net: Net::default(),
+            kinds: Kinds::builtin(),
+            divided: BTreeMap::new(),
+            ends_early: BTreeSet::new(),
             active: BTreeMap::new(),
             next_number: 0,
             digest: Digest::default(),
@@ -398,6 +409,11 @@ impl World {
                     self.exec_step(host, slot, step);
                 }
             }
+            Ev::Split { host, life, launch, ask, least_us } => {
+                if self.lives(host, life) {
+                    self.split(host, launch, ask, least_us);
+                }
+            }
             Ev::Kill { host, life, launch } => {
                 if self.lives(host, life) {
                     self.kill(host, launch);
@@ -442,8 +458,9 @@ impl World {
             name: format!("n{h}"),
             slots: host.options.slots,
             offers: if host.options.able {
-                let drawn = ["command".into(), format!("handler:{}", crate::load::HANDLER)];
-                drawn.into_iter().chain(self.programs.offers(h)).collect()
+                let own = [("handler", crate::load::HANDLER), ("divisible", crate::load::DIVISIBLE)];
+                let drawn = own.into_iter().map(|(kind, name)| format!("{kind}:{name}"));
+                std::iter::once("command".to_owned()).chain(drawn).chain(self.programs.offers(h)).collect()
             } else {
                 vec![]
             },
@@ -589,7 +606,8 @@ impl World {
             Output::Release(job) => self.release(h, job),
             Output::Launch(launch) => self.launch(h, launch),
             Output::Stop(launch) => self.stop(h, launch),
-            Output::Split { .. } | Output::Checkpoint(_) => {}
+            Output::Split { launch, ask, least } => self.ask_split(h, launch, ask, least.0),
+            Output::Checkpoint(launch) => self.checkpoint(h, launch),
             Output::Reply(client, reply) => self.client_reply(h, client, reply),
             Output::Event(event) => self.event(h, event),
             Output::Drained => self.drained(h),

@@ -43,7 +43,7 @@ impl Node {
             held: job.work.held(),
             running: self.executing(id),
             given: job.work.given.iter().copied().collect(),
-            bags: Vec::new(),
+            bags: self.held_bags(id),
         })
     }
 
@@ -67,6 +67,7 @@ impl Node {
         let mut beat = Beat { queued: self.queued, idle: self.idle_slots(), full, ..Beat::default() };
         let mut shared = false;
         for id in live {
+            self.forget_moved(id);
             let Some(job) = self.jobs.get(&id) else { continue };
             if job.steward_id == p && beat.jobs.len() < limits::MAX_BEAT_JOBS {
                 beat.jobs.extend(self.job_beat(id));
@@ -108,6 +109,7 @@ impl Node {
             if self.jobs.get(&id).is_none_or(|j| j.steward_id != self.id) {
                 continue;
             }
+            self.forget_moved(id);
             if let Some(jb) = self.job_beat(id) {
                 any = true;
                 let ack = self.steward_beat(self.id, jb);
@@ -213,6 +215,7 @@ impl Node {
             // An end is told by facts, whatever the epoch and the office: nothing held has to be listed any more.
             job.work.unacked = Default::default();
             job.work.failed = Default::default();
+            job.work.bags.unacked.clear();
         }
         if ack.steward != from {
             if (ack.steward, ack.epoch, ack.state) == (me, 0, JobState::Active) {
@@ -244,6 +247,7 @@ impl Node {
                 job.work.failed.remove(r);
             }
         }
+        self.bags_revoked(ack.job, &ack.revoked_bags);
         if from != me {
             self.learn_steward(ack.job, from, ack.epoch);
         }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use filch_types::bag::TaskRef;
 use filch_types::fact::{Fact, FactBody, SignedFact};
 use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::time::Span;
 use filch_types::wire::{JobState, Message};
-use filch_types::{BlobId, FactId, JobId, NodeId, StoreId, limits};
+use filch_types::{BagId, BlobId, FactId, JobId, NodeId, StoreId, limits};
 
 use super::job::{Job, OutPack};
 use super::{Asker, Fetch, Made, Node, Then, Timer};
@@ -26,6 +27,23 @@ const MAX_UNHEARD: u32 = 6;
 /// Whether a member of R says who joins it: kept before the job itself is, since nobody holds a job who is not in R.
 fn joins(job: &Job, fact: &Fact) -> bool {
     matches!(fact.body, FactBody::AddReplica(_)) && job.replicas.contains(&fact.by)
+}
+
+/// Tasks with their attempts.
+type Attempts<T> = Vec<(T, u32)>;
+
+/// The tasks whose results a pack has, with their attempts, and the parts of divided ones.
+fn tasks_of(body: &FactBody) -> (Attempts<Range>, Attempts<BagId>) {
+    let (mut ranges, mut bags) = (Vec::new(), Vec::new());
+    match body {
+        FactBody::Pack(runs) => ranges.extend(runs.iter().map(|r| (r.range(), r.attempt))),
+        FactBody::Bags(results) => results.iter().for_each(|r| match r.task {
+            TaskRef::Index(i) => ranges.push((Range::new(i, i + 1), r.attempt)),
+            TaskRef::Bag(bag) => bags.push((bag, r.attempt)),
+        }),
+        _ => {}
+    }
+    (ranges, bags)
 }
 
 type Opened = (FactId, SignedFact, Arc<Fact>);
@@ -47,15 +65,13 @@ impl Node {
         }
         records.push(Record::Fact(id, fact_id, signed.clone()));
         let blobs: Vec<BlobId> = fact.closure().map(|(b, _)| b).collect();
-        if let FactBody::Pack(runs) = &fact.body
-            && made == Made::Pack
-        {
+        if made == Made::Pack {
             let alone = job.replicas == [me];
             if !alone && self.cfg.mutant != Some(Mutant::OutboxWithoutReplicas) {
                 records.push(Record::Outbox(id, fact_id));
             }
-            let ranges = runs.iter().map(|r| (r.range(), r.attempt)).collect();
-            let out = OutPack { ranges, signed: Some(signed.clone()), ..OutPack::default() };
+            let (ranges, bags) = tasks_of(&fact.body);
+            let out = OutPack { ranges, bags, signed: Some(signed.clone()), ..OutPack::default() };
             job.outbox.insert(fact_id, out);
         }
         job.in_flight.insert(fact_id);
@@ -109,7 +125,7 @@ impl Node {
             return;
         }
         // Packs first: a pin is only kept next to the packs that it names (P4).
-        facts.sort_by_key(|(_, _, f)| !matches!(f.body, FactBody::Pack(_)));
+        facts.sort_by_key(|(_, _, f)| !matches!(f.body, FactBody::Pack(_) | FactBody::Bags(_)));
         let (mut direct, mut fetch, mut known) = (Vec::<Opened>::new(), Vec::<Opened>::new(), Vec::new());
         for (fact_id, signed, fact) in facts {
             let skip_closure = self.planted(Mutant::ClosureAfterFact);
@@ -257,6 +273,7 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut touched: Vec<(Range, u32)> = Vec::new();
         let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
+        let (mut grown, mut lost_bags) = (Vec::new(), Vec::new());
         for (fact_id, fact) in &facts {
             if !job.in_flight.remove(fact_id) {
                 // The job was started over meanwhile; the record is dropped again.
@@ -267,11 +284,14 @@ impl Node {
                 if by_arrival { job.fold.apply_by_arrival(*fact_id, fact) } else { job.fold.apply(*fact_id, fact) };
             touched.extend(change.touched);
             ready |= change.ready;
+            grown.push(change.grown);
             match &fact.body {
                 FactBody::Pack(runs) => {
                     job.pace.learn(&job.manifest.spec, runs);
                     packs.push(*fact_id);
                 }
+                FactBody::Bags(_) => packs.push(*fact_id),
+                FactBody::LostBags(list) => lost_bags.extend(list.iter().copied()),
                 FactBody::Lost(list) => lost.extend(list.iter().copied()),
                 FactBody::Cancel => cancel = true,
                 _ => {}
@@ -307,8 +327,10 @@ impl Node {
         }
         if owner == me {
             for p in &packs {
+                self.bags_here(id, *p);
                 self.copy_known(id, *p, me, store);
             }
+            grown.iter().flat_map(|g| &g.complete).for_each(|(index, _)| self.divided_done(id, *index));
         }
         match made {
             Made::Pack => {
@@ -346,8 +368,12 @@ impl Node {
             self.begin_holding(id);
         }
         self.steward_after_facts(id, &touched, ready);
+        grown.iter().for_each(|g| self.steward_bags(id, g));
         if !lost.is_empty() {
             self.enforce_budget(id, &lost);
+        }
+        if !lost_bags.is_empty() {
+            self.enforce_bag_budget(id, &lost_bags);
         }
         if !touched.is_empty() {
             self.event(Event::Results(id, touched.into_iter().map(|(r, _)| r).collect()));
@@ -429,10 +455,12 @@ impl Node {
     /// The steward has the results: the worker need not list the tasks any more.
     fn unacked_done(&mut self, id: JobId, pack: &FactId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let ranges = job.outbox.get(pack).map(|o| o.ranges.clone()).unwrap_or_default();
-        for (r, attempt) in ranges {
-            job.work.acked(r, attempt);
+        let Some(out) = job.outbox.get(pack) else { return };
+        for (r, attempt) in &out.ranges {
+            job.work.acked(*r, *attempt);
         }
+        let unacked = &mut job.work.bags.unacked;
+        unacked.retain(|bag, tag| !out.bags.iter().any(|(b, attempt)| b == bag && tag.attempt <= *attempt));
     }
 
     fn check_outbox(&mut self, id: JobId, pack: FactId) {
@@ -608,6 +636,7 @@ impl Node {
             self.stop_work(id, new == JobState::Cancelled);
             if let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) {
                 s.pool = Default::default();
+                s.bags = Default::default();
                 self.timers.set(Timer::Announce(id), self.now);
             }
         }
@@ -620,6 +649,8 @@ impl Node {
         job.outbox.clear();
         job.work.pack.clear();
         job.work.pack_bytes = 0;
+        job.work.bags.results.clear();
+        job.work.bags.bytes = 0;
         job.over = true;
         self.maybe_drop(id);
     }
@@ -632,6 +663,7 @@ impl Node {
             || job.state != JobState::Active;
         let idle =
             job.outbox.is_empty() && !job.work.holds_any() && job.work.pack.is_empty() && job.work.launches.is_empty();
+        let idle = idle && job.work.bags.results.is_empty();
         if job.role != Role::Hearsay || !over || !idle || !job.in_flight.is_empty() {
             return;
         }

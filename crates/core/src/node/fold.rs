@@ -4,12 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use filch_types::bag::{BagResult, TaskRef};
 use filch_types::fact::{Fact, FactBody, PinRun};
 use filch_types::limits;
 use filch_types::manifest::EdgeKind;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::result::{Cause, Outcome, ResultRun};
-use filch_types::{FactId, JobSpec, NodeId};
+use filch_types::{BagId, FactId, JobSpec, NodeId};
+
+use super::tree::{Grown, Tree};
 
 /// A result as far as the fold needs it. The order is the order of winning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +27,8 @@ pub(crate) struct Best {
 #[derive(Clone, Debug)]
 pub(crate) struct PackInfo {
     pub runs: Vec<(Range, Best)>,
+    /// It says something of divided tasks; `runs` are then the whole ones among them.
+    pub bags: bool,
 }
 
 /// See the module.
@@ -47,6 +52,7 @@ pub(crate) struct Fold {
     /// Tasks whose predecessors are not there yet, and those that can never run.
     waiting: RangeSet,
     skipped: RangeSet,
+    tree: Tree,
 }
 
 /// What a fact changed.
@@ -56,6 +62,8 @@ pub(crate) struct Change {
     pub touched: Vec<(Range, u32)>,
     /// Whether the graph's readiness may have changed.
     pub ready: bool,
+    /// What became of divided tasks.
+    pub grown: Grown,
 }
 
 impl Fold {
@@ -85,6 +93,7 @@ impl Fold {
             done: RangeSet::default(),
             waiting: RangeSet::default(),
             skipped: RangeSet::default(),
+            tree: Tree::new(spec),
         };
         fold.recompute_ready();
         fold
@@ -105,9 +114,10 @@ impl Fold {
         let mut change = Change::default();
         match &fact.body {
             FactBody::Pack(runs) => {
-                let mut info = PackInfo { runs: Vec::with_capacity(runs.len()) };
+                let mut info = PackInfo { runs: Vec::with_capacity(runs.len()), bags: false };
                 for run in runs {
-                    if run.range().hi > self.total {
+                    // Divided tasks succeed by their parts.
+                    if run.range().hi > self.total || (run.outcome.is_success() && self.tree.divisible(run.lo)) {
                         continue;
                     }
                     let best = Best { failed: !run.outcome.is_success(), attempt: run.attempt, pack: id };
@@ -132,7 +142,8 @@ impl Fold {
                     self.lost.entry(*i).or_default().insert(*attempt);
                 }
             }
-            FactBody::Bags(_) | FactBody::LostBags(_) => {}
+            FactBody::Bags(results) => self.apply_bags(id, fact, results, &mut change),
+            FactBody::LostBags(list) => list.iter().for_each(|(bag, attempt)| self.tree.lost(*bag, *attempt)),
             FactBody::Cancel => self.cancelled = true,
             FactBody::Delete => self.deleted = true,
             FactBody::AddReplica(node) => {
@@ -143,6 +154,37 @@ impl Fold {
             self.recompute_ready();
         }
         change
+    }
+
+    fn apply_bags(&mut self, id: FactId, fact: &Fact, results: &[BagResult], change: &mut Change) {
+        let mut whole: BTreeMap<u32, Best> = BTreeMap::new();
+        for (place, r) in results.iter().enumerate() {
+            let mut ended = false;
+            if let TaskRef::Index(i) = r.task {
+                if i >= self.total || !self.tree.divisible(i) {
+                    continue;
+                }
+                ended = self.done.contains(i);
+                let best = Best { failed: false, attempt: r.attempt, pack: id };
+                whole.entry(i).and_modify(|b| *b = best.min(*b)).or_insert(best);
+            }
+            self.tree.apply(fact.job, id, place as u16, r, ended, &mut change.grown);
+        }
+        let runs = whole.into_iter().map(|(i, best)| (Range::new(i, i + 1), best)).collect();
+        self.packs.insert(id, PackInfo { runs, bags: true });
+        for (i, attempt) in &change.grown.rooted {
+            change.touched.push((Range::new(*i, i + 1), *attempt));
+        }
+        for (i, best) in change.grown.complete.clone() {
+            let r = Range::new(i, i + 1);
+            if self.best.get(i).is_none_or(|old| best < *old) {
+                self.best.insert(r, best);
+            }
+            self.succeeded.insert(r);
+            self.done.insert(r);
+            change.touched.push((r, best.attempt));
+            change.ready = true;
+        }
     }
 
     /// The planted bug `OrderByArrival`: what came last wins.
@@ -174,6 +216,7 @@ impl Fold {
             Outcome::Failed(Cause::NodeLost, _) => {
                 self.done.insert(r);
                 change.ready = true;
+                self.fail_divided(r, run.attempt, change);
             }
             Outcome::Failed(..) => {
                 for i in r.lo..r.hi {
@@ -188,6 +231,18 @@ impl Fold {
                         change.ready = true;
                     }
                 }
+                self.fail_divided(r, run.attempt, change);
+            }
+        }
+    }
+
+    fn fail_divided(&mut self, r: Range, attempt: u32, change: &mut Change) {
+        if !self.tree.any() {
+            return;
+        }
+        for i in r.lo..r.hi {
+            if self.tree.divisible(i) {
+                self.tree.fail(i, attempt, self.done.contains(i), &mut change.grown);
             }
         }
     }
@@ -324,6 +379,22 @@ impl Fold {
     pub fn over_budget(&self, i: u32) -> bool {
         self.losses(i) >= limits::CRASH_BUDGET
     }
+    /// Divided tasks.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+    /// What a divided task comes to; `None` until every part of it is there.
+    pub fn tally(&self, i: u32) -> Option<Vec<u64>> {
+        self.tree.tally(i, self.pins.get(i).copied())
+    }
+    /// The facts that the end of a divided task rests on.
+    pub fn tree_facts(&self, i: u32) -> BTreeSet<FactId> {
+        self.tree.facts(i, self.pins.get(i).copied())
+    }
+    /// Whether a part was lost so often that it must not run again (P14).
+    pub fn bag_over_budget(&self, bag: BagId) -> bool {
+        self.tree.losses(bag) >= limits::CRASH_BUDGET
+    }
     /// Members that were added to R, in an order that all nodes agree on.
     pub fn added(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.added.iter().map(|(_, n)| *n)
@@ -393,7 +464,9 @@ impl Fold {
             self.deleted,
             self.added
         );
-        FactId::of(text.as_bytes()).0
+        let mut bytes = text.into_bytes();
+        self.tree.hash(|word| bytes.extend_from_slice(word));
+        FactId::of(&bytes).0
     }
 }
 

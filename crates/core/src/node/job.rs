@@ -6,18 +6,26 @@ use filch_types::fact::SignedFact;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::time::Span;
 use filch_types::wire::{Given, JobState, LeaseRun, Summary};
-use filch_types::{FactId, JobId, Manifest, NodeId, ResultRun, SignedManifest, StoreId, Timestamp};
+use filch_types::{BagId, FactId, JobId, Manifest, NodeId, ResultRun, SignedManifest, StoreId, Timestamp};
 use std::sync::Arc;
 
+use super::bag_leases::BagLeases;
+use super::bags::BagWork;
 use super::copies::{Copies, Pace};
 use super::fold::Fold;
 use super::leases::Leases;
+use super::lifelines::Lifelines;
 use crate::io::{ClientId, LaunchId};
 use crate::view::Role;
 
 /// Attempt numbers: the steward's epoch in the upper 12 bits, the task's grants in that epoch in the lower 20 (P13).
 pub(crate) fn attempt_number(epoch: u32, grants: u32) -> u32 {
     epoch.min(0xfff) << 20 | grants.min(0xf_ffff)
+}
+
+/// The attempt number of a part that was never given out again: its victim's. A steward's own begin at 2.
+pub(crate) fn first_attempt(parent_attempt: u32) -> u32 {
+    attempt_number(parent_attempt >> 20, 1)
 }
 
 /// What travels with a queued range.
@@ -45,6 +53,8 @@ pub(crate) struct OutPack {
     pub durable: bool,
     /// The tasks whose results it has, with their attempts.
     pub ranges: Vec<(Range, u32)>,
+    /// The parts of divided tasks, too.
+    pub bags: Vec<(BagId, u32)>,
     /// Its bytes as long as the ledger does not have them.
     pub signed: Option<SignedFact>,
     pub last_sent: Option<Timestamp>,
@@ -77,11 +87,15 @@ pub(crate) struct Work {
     pub next_ask: Timestamp,
     pub backoff: u64,
     pub victims: VecDeque<(NodeId, u32)>,
+    /// Parts of divided tasks.
+    pub bags: BagWork,
+    pub lines: Lifelines,
 }
 
 impl Work {
     pub fn holds_any(&self) -> bool {
-        !self.queue.is_empty() || !self.running.is_empty() || !self.unacked.is_empty() || !self.given.is_empty()
+        let ranges = [&self.queue, &self.running, &self.unacked];
+        ranges.iter().any(|r| !r.is_empty()) || !self.given.is_empty() || self.bags.holds_any()
     }
     /// The steward has the result of this attempt, or wants none: it need not be listed any more.
     pub fn acked(&mut self, range: Range, attempt: u32) {
@@ -163,6 +177,8 @@ pub(crate) struct Steward {
     pub pool: RangeSet,
     /// Who holds what.
     pub leased: Leases,
+    /// Parts of divided tasks.
+    pub bags: BagLeases,
     pub workers: BTreeMap<NodeId, WorkerLease>,
     /// Grants of this epoch per task; absent: none.
     pub tries: RangeMap<u32>,
@@ -224,6 +240,10 @@ pub(crate) struct Job {
     pub copies: BTreeMap<FactId, BTreeMap<NodeId, StoreId>>,
     pub pin_in_flight: bool,
     pub pinnable: BTreeSet<FactId>,
+    /// Owner: facts about divided tasks that fewer than r stores are known to hold.
+    pub thin: BTreeMap<FactId, BTreeMap<NodeId, StoreId>>,
+    /// Owner: facts with the whole of a divided task, and which of those that it rests on are still thin.
+    pub rests_on: BTreeMap<FactId, BTreeSet<FactId>>,
     /// When a copy of an unpinned pack was last heard of.
     pub last_copy: Timestamp,
     /// Since when fewer than r replicas are alive.
@@ -302,6 +322,8 @@ impl Job {
             copies: BTreeMap::new(),
             pin_in_flight: false,
             pinnable: BTreeSet::new(),
+            thin: BTreeMap::new(),
+            rests_on: BTreeMap::new(),
             last_copy: Timestamp::default(),
             short_since: None,
             thin_since: None,

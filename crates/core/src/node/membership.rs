@@ -86,6 +86,7 @@ impl Node {
         for id in lost {
             self.on_request_failed(id);
         }
+        self.bags_absent(p);
     }
 
     pub(super) fn heard_from(&mut self, p: NodeId) {
@@ -153,6 +154,11 @@ impl Node {
             }
             job.settled.remove(&p);
             for holders in job.copies.values_mut() {
+                if holders.get(&p).is_some_and(|s| *s != store) {
+                    holders.remove(&p);
+                }
+            }
+            for holders in job.thin.values_mut() {
                 if holders.get(&p).is_some_and(|s| *s != store) {
                     holders.remove(&p);
                 }

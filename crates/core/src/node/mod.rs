@@ -4,12 +4,15 @@
 //! `poll_timeout`. Nothing here blocks, fails or reads a clock; work per call is bounded.
 
 mod anti_entropy;
+mod bag_leases;
+mod bags;
 mod beats;
 mod copies;
 mod facts;
 mod fold;
 mod job;
 mod leases;
+mod lifelines;
 mod membership;
 mod owner;
 mod replicate;
@@ -19,6 +22,7 @@ mod steward;
 mod strays;
 mod tasks;
 mod timers;
+mod tree;
 mod views;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,9 +37,10 @@ use filch_types::{BlobId, FactId, JobId, NodeId, Nonce, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
-use crate::io::{ClientId, Deadline, Event, FetchId, Input, LaunchId, Output, ReqId, Ticket, Token};
+use crate::io::{AskId, ClientId, Deadline, Event, FetchId, Input, LaunchId, Output, ReqId, Ticket, Token};
 use crate::view::Counters;
 use crate::{Config, Mutant};
+use bags::{Ask, BagRun};
 use job::{Job, Tag};
 use membership::Peer;
 use timers::{Timer, Timers};
@@ -134,6 +139,8 @@ struct Running {
     staging: bool,
     /// It was told to end: nobody waits for what it does.
     unwanted: bool,
+    /// It is a divided task.
+    bag: Option<BagRun>,
 }
 
 /// Facts whose closure is being fetched (P4).
@@ -173,6 +180,8 @@ pub struct Node {
     commits: BTreeMap<Ticket, Then>,
     fetches: BTreeMap<FetchId, Fetch>,
     launches: BTreeMap<LaunchId, Running>,
+    /// Calls to split what runs.
+    asks: BTreeMap<AskId, Ask>,
     /// Launches per slot.
     slots: Vec<u8>,
     /// Sum over jobs of queued tasks: what heartbeats tell.
@@ -211,6 +220,7 @@ impl Node {
             commits: BTreeMap::new(),
             fetches: BTreeMap::new(),
             launches: BTreeMap::new(),
+            asks: BTreeMap::new(),
             queued: 0,
             disk_full_until: Timestamp::default(),
             draining: false,
@@ -313,7 +323,9 @@ impl Node {
             Input::Staging(launch) => self.on_staging(launch, true),
             Input::Staged(launch) => self.on_staging(launch, false),
             Input::Finished { launch, runs } => self.on_finished(launch, runs),
-            Input::Split { .. } | Input::Bag { .. } | Input::BagFailed { .. } => {}
+            Input::Split { launch, ask, bag } => self.on_split(launch, ask, bag),
+            Input::Bag { launch, tally, rest, wall_us } => self.on_bag(launch, tally, rest, wall_us),
+            Input::BagFailed { launch, cause, text } => self.on_bag_failed(launch, cause, text),
             Input::Bounced { launch, tasks, why } => self.on_bounced(launch, tasks, why),
             Input::Submit { client, nonce, now_ms, spec, copies } => {
                 self.on_submit(client, nonce, now_ms, *spec, copies);
@@ -339,6 +351,9 @@ impl Node {
                 Timer::Elect(j) => self.choose_steward(j),
                 Timer::Announce(j) => self.on_announce_timer(j),
                 Timer::Pack(j) => self.flush_pack(j),
+                Timer::Bags(j) => self.flush_bags(j),
+                Timer::Bag(l) => self.on_bag_timer(l),
+                Timer::Lifeline(j) => self.on_lifeline_timer(j),
                 Timer::Resend(j) => self.on_resend_timer(j),
                 Timer::AntiEntropy(j) => self.on_anti_entropy_timer(j),
                 Timer::Repair(j) => self.on_repair_timer(j),
@@ -477,7 +492,8 @@ impl Node {
             Message::Facts(facts) => self.on_facts(from, facts),
             Message::Stored { job, store, facts } => self.on_stored(from, job, store, facts),
             Message::Held { job, store, machine: _ } => self.on_held(from, job, store),
-            Message::Fetching { .. } | Message::Gift { .. } => {}
+            Message::Fetching { .. } => {}
+            Message::Gift { job, epoch, runs, bags, manifest } => self.on_gift(from, job, epoch, runs, bags, manifest),
             Message::Announce(list) => {
                 for s in list.into_iter().take(256) {
                     self.on_summary(s, Some(from));

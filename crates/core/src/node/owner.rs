@@ -1,6 +1,7 @@
 //! The owner: submits (P3) and pins winners (P6, P9).
 
 use filch_types::fact::FactBody;
+use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::time::Span;
 use filch_types::{FactId, JobId, JobSpec, Manifest, NodeId, Nonce, SignedManifest, StoreId, limits};
@@ -160,6 +161,9 @@ impl Node {
     /// A store is known to hold a pack: counts for visibility.
     pub(super) fn copy_known(&mut self, id: JobId, pack: FactId, who: NodeId, store: StoreId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.fold.pack(&pack).is_some_and(|info| info.bags) {
+            return self.thin_copy(id, pack, who, store);
+        }
         let open = match job.fold.pack(&pack) {
             Some(info) => info.runs.iter().any(|(r, _)| !job.fold.pins().gaps(*r).is_empty()),
             // Pins and the like are acked, too.
@@ -176,6 +180,57 @@ impl Node {
         }
     }
 
+    /// A fact about divided tasks is here: copies that were heard of before it are counted with those of its kind.
+    pub(super) fn bags_here(&mut self, id: JobId, fact: FactId) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.fold.pack(&fact).is_some_and(|info| info.bags)) else {
+            return;
+        };
+        job.pinnable.remove(&fact);
+        let holders = job.copies.remove(&fact).unwrap_or_default();
+        job.thin.insert(fact, holders);
+    }
+
+    fn thin_copy(&mut self, id: JobId, fact: FactId, who: NodeId, store: StoreId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let enough = job.r();
+        let Some(holders) = job.thin.get_mut(&fact) else { return };
+        if holders.insert(who, store).is_none() {
+            job.last_copy = self.now;
+        }
+        if holders.len() >= enough {
+            job.thin.remove(&fact);
+        }
+        if !job.pinnable.is_empty() {
+            self.timers.ensure(Timer::Lonely(id), self.now + self.cfg.timing.lonely_pin);
+        }
+    }
+
+    /// A divided task is complete here: it may be pinned once all that it rests on has its copies.
+    pub(super) fn divided_done(&mut self, id: JobId, index: u32) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let won = job.fold.winners(Range::new(index, index + 1));
+        let Some((_, best, false)) = won.first().copied() else { return };
+        let mut rest = job.fold.tree_facts(index);
+        rest.retain(|fact| job.thin.contains_key(fact));
+        // A fact may have the whole of several.
+        job.rests_on.entry(best.pack).or_default().extend(rest);
+        job.pinnable.insert(best.pack);
+        self.timers.ensure(Timer::Lonely(id), self.now + self.cfg.timing.lonely_pin);
+    }
+
+    /// After a restart: what was complete before.
+    pub(super) fn divided_done_before(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id).filter(|j| j.fold.tree().any()) else { return };
+        let all = Range::new(0, job.fold.total());
+        let done: Vec<u32> = job.fold.done().overlapping(all).flat_map(|r| r.lo..r.hi).collect();
+        for index in done {
+            if self.jobs.get(&id).is_some_and(|j| j.fold.tree().divisible(index) && j.fold.pins().get(index).is_none())
+            {
+                self.divided_done(id, index);
+            }
+        }
+    }
+
     /// A replica is known to hold these facts, or all that are held here.
     pub(super) fn copies_listed(&mut self, id: JobId, who: NodeId, facts: Option<&std::collections::BTreeSet<FactId>>) {
         let (me, store) = (self.id, self.store_of(who));
@@ -186,6 +241,13 @@ impl Node {
                 job.copies.entry(*pack).or_default().insert(who, store);
             }
         }
+        let enough = job.r();
+        job.thin.retain(|fact, holders| {
+            if facts.is_none_or(|f| f.contains(fact)) {
+                holders.insert(who, store);
+            }
+            holders.len() < enough
+        });
         self.try_pin(id);
     }
 
@@ -209,7 +271,23 @@ impl Node {
         job.short_since = if short { job.short_since.or(Some(now)) } else { None };
         let mut runs = Vec::new();
         let mut settled = Vec::new();
+        let full = job.r();
         for pack in &job.pinnable {
+            if let Some(rest) = job.rests_on.get_mut(pack) {
+                while rest.first().is_some_and(|fact| !job.thin.contains_key(fact)) {
+                    rest.pop_first();
+                }
+                if enough >= full && !rest.is_empty() {
+                    continue;
+                }
+                let pins = job.fold.pinnable(pack);
+                if pins.is_empty() {
+                    settled.push(*pack);
+                } else if runs.len() + pins.len() <= limits::MAX_PIN_RUNS {
+                    runs.extend(pins);
+                }
+                continue;
+            }
             let Some(holders) = job.copies.get(pack) else {
                 settled.push(*pack);
                 continue;
@@ -234,6 +312,7 @@ impl Node {
         for p in settled {
             job.pinnable.remove(&p);
             job.copies.remove(&p);
+            job.rests_on.remove(&p);
         }
         if short && !job.pinnable.is_empty() {
             self.timers.ensure(Timer::Lonely(id), now + Span(lonely.0 / 4 + 1));

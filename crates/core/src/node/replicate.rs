@@ -58,8 +58,10 @@ impl Node {
         self.live.insert(id);
         if owner == me {
             for p in packs {
+                self.bags_here(id, p);
                 self.copy_known(id, p, me, store);
             }
+            self.divided_done_before(id);
             self.timers.set(Timer::Lonely(id), self.now + self.cfg.timing.beat);
         }
         if role == Role::Replica {

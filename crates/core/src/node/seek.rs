@@ -1,10 +1,14 @@
 //! The worker's side of work moving: launch what is queued, claim or steal before it runs dry, give to thieves.
 
+use filch_types::bag::TaskRef;
 use filch_types::ranges::{Range, RangeSet};
 use filch_types::time::Span;
-use filch_types::wire::{Given, JobState, LeaseRun, Refusal, Request, Response, Summary};
+use std::collections::VecDeque;
+
+use filch_types::wire::{Given, Hello, JobState, LeaseRun, Refusal, Request, Response, Summary};
 use filch_types::{JobId, NodeId, Timestamp, limits};
 
+use super::bags::{BagRun, Want};
 use super::beats::remove_counted;
 use super::job::{CAREFUL, COPY, Tag, lease_run};
 use super::{Asked, Node, Running, Timer};
@@ -55,22 +59,38 @@ impl Node {
                     break;
                 }
             }
-            let before = self.queued;
+            let before = (self.queued, self.queued_bags(&ids));
             self.seek(&ids);
-            if self.queued == before {
+            if (self.queued, self.queued_bags(&ids)) == before {
+                self.serve_surplus(&ids);
                 break;
             }
         }
+    }
+
+    fn queued_bags(&self, ids: &[JobId]) -> usize {
+        ids.iter().filter_map(|id| self.jobs.get(id)).map(|j| j.work.bags.queue.len()).sum()
     }
 
     /// Launches from one job until it has nothing or no slot is free. Says whether slots are left.
     fn launch_from(&mut self, id: JobId) -> bool {
         loop {
             let Some(job) = self.jobs.get(&id) else { return true };
-            if job.work.queue.is_empty() || job.state != JobState::Active || self.now >= job.work.lease_until {
+            let parts = !job.work.bags.queue.is_empty();
+            if (job.work.queue.is_empty() && !parts)
+                || job.state != JobState::Active
+                || self.now >= job.work.lease_until
+            {
                 return self.slots.contains(&0);
             }
-            let ns = job.work.task_ns;
+            if parts {
+                // What was begun comes first.
+                let Some(slot) = self.slots.iter().position(|n| *n == 0) else { return false };
+                self.launch_bag(id, slot);
+                continue;
+            }
+            let next = job.work.queue.iter().next().map_or(0, |(r, _)| r.lo);
+            let ns = job.work.task_ns.filter(|_| !job.fold.tree().divisible(next));
             let careful = job.work.queue.iter().next().is_some_and(|(_, t)| t.hops & CAREFUL != 0);
             let short = !careful && ns.is_some_and(|ns| ns / 1000 < 10 * self.cfg.timing.batch.0);
             let depth = if short { SLOT_DEPTH } else { 1 };
@@ -102,8 +122,9 @@ impl Node {
         let manifest = job.manifest.clone();
         let replicas = job.replicas.clone();
         self.queued -= u64::from(tasks.len());
-        // Nothing waits behind a task that may take the node down.
-        let weight = if tag.hops & CAREFUL != 0 { SLOT_DEPTH } else { 1 };
+        let divided = job.fold.tree().divisible(tasks.lo);
+        // Nothing waits behind a task that may take the node down, or that may last.
+        let weight = if tag.hops & CAREFUL != 0 || divided { SLOT_DEPTH } else { 1 };
         self.slots[slot] += weight;
         self.counters.launched += u64::from(tasks.len());
         self.launches.insert(
@@ -117,6 +138,7 @@ impl Node {
                 since: self.now,
                 staging: false,
                 unwanted: false,
+                bag: divided.then(|| BagRun::new(TaskRef::Index(tasks.lo), tasks.lo)),
             },
         );
         let me = self.id;
@@ -132,6 +154,9 @@ impl Node {
             from,
             bag: None,
         }));
+        if divided {
+            self.divided_begins(id, launch);
+        }
     }
 
     /// Microseconds of work queued here, per slot; unknown durations count as none.
@@ -163,7 +188,7 @@ impl Node {
                 Some(ns) => (ahead.saturating_mul(1000).saturating_mul(slots) / ns.max(1)).max(slots),
                 None => slots,
             };
-            let here = w.queue.len() + w.running.len();
+            let here = w.queue.len() + w.running.len() + w.bags.here();
             let want = desired.saturating_sub(here);
             // A job behind others only gets what they leave idle.
             if want == 0 || (here == 0 && hoped >= slots && w.task_ns.is_none_or(|ns| ns / 1000 > ahead)) {
@@ -233,18 +258,45 @@ impl Node {
     }
 
     fn claim_from_self(&mut self, id: JobId, want: u32) {
+        if let Some((epoch, grant, bags)) = self.grant_bags(id, self.id, want) {
+            let me = self.id;
+            self.take_grant(id, self.now, epoch, Some(grant), Vec::new());
+            return self.take_bags(id, me, bags);
+        }
         let (granted, victims) = self.grant_or_copy(id, self.id, want, self.idle_slots());
         if let Some((epoch, grant, runs)) = granted {
             return self.take_grant(id, self.now, epoch, Some(grant), runs);
         }
-        if victims.is_empty() {
+        self.set_victims(id, victims);
+        if self.jobs.get(&id).is_none_or(|j| j.work.victims.is_empty()) {
             return self.no_luck(id);
-        }
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.work.victims = victims.into();
         }
         if self.nearly_dry(id) {
             self.ask_for_work(id, want);
+        }
+    }
+
+    /// Whom to ask next. Of a divided task anybody may have a part to give; and whoever has none now remembers who asked.
+    fn set_victims(&mut self, id: JobId, victims: Vec<(NodeId, u32)>) {
+        let (me, lines) = (self.id, usize::from(self.cfg.timing.lifelines));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let mut list: VecDeque<(NodeId, u32)> = victims.into_iter().filter(|(n, _)| *n != me).take(4).collect();
+        if job.fold.tree().any() {
+            job.work.lines.left = 0;
+            list.truncate(lines);
+            let needs = job.needs.clone();
+            let mut others = self.usable_peers();
+            let fits = |h: &Hello| h.slots > 0 && needs.iter().all(|n| h.offers.contains(n));
+            others.retain(|p| self.peers.get(p).and_then(|p| p.hello.as_ref()).is_some_and(fits));
+            while list.len() < lines && !others.is_empty() {
+                let p = others.swap_remove(self.below(others.len()));
+                if !list.iter().any(|(n, _)| *n == p) {
+                    list.push_back((p, 0));
+                }
+            }
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.work.victims = list;
         }
     }
 
@@ -255,6 +307,10 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.work.asking = false;
         job.work.backoff = (job.work.backoff * 2).clamp(min, max);
+        if job.work.lines.left > 0 && job.fold.tree().any() {
+            // It is remembered by those who will have work.
+            job.work.backoff = max;
+        }
         job.work.next_ask = (self.now + Span(job.work.backoff)).max(job.quiet_until);
         let at = job.work.next_ask;
         self.timers.sooner(Timer::Seek, at);
@@ -282,6 +338,7 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.work.asking = false;
         job.work.backoff = 0;
+        job.work.lines.left = 0;
         job.work.next_ask = self.now;
         if let Some(grant) = grant {
             if epoch < job.epoch {
@@ -312,19 +369,24 @@ impl Node {
 
     pub(super) fn on_claim_answer(&mut self, from: NodeId, sent: Timestamp, id: JobId, r: Response) {
         match r {
-            Response::Grant { epoch, grant, runs, .. } => {
+            Response::Grant { epoch, grant, runs, bags, .. } => {
                 self.learn_steward(id, from, epoch);
                 self.take_grant(id, sent, epoch, Some(grant), runs);
+                self.take_bags(id, from, bags);
             }
             Response::Nothing { steward, victims, state } => {
-                let me = self.id;
+                let (me, lease) = (self.id, self.cfg.timing.lease_worker);
                 let Some(job) = self.jobs.get_mut(&id) else { return };
                 job.work.asking = false;
                 let misled = steward == me && job.steward.is_none() && job.steward_id == from;
                 if steward != from && steward != me && job.steward_id == from {
                     job.steward_id = steward;
                 }
-                job.work.victims = victims.into_iter().filter(|(n, _)| *n != me).take(4).collect();
+                if steward == from && state == JobState::Active {
+                    // Whoever says so is in office: what peers give meanwhile may start.
+                    job.work.lease_until = job.work.lease_until.max(sent + lease);
+                }
+                self.set_victims(id, victims);
                 if misled {
                     self.vacate(id, from);
                 }
@@ -352,55 +414,75 @@ impl Node {
         }
     }
 
-    /// A thief asks. The victim yields up to half of what it has not started, from the end (never crumbs).
+    /// A thief asks: it gets tasks that have not started, a part that has not, a part of what runs, or is remembered.
     pub(super) fn on_steal(&mut self, from: NodeId, token: Token, id: JobId, want: u32, idle: u16) {
-        let (both_keep, neither) = (self.planted(Mutant::StealBothKeep), self.planted(Mutant::StealNeitherKeeps));
-        let rtt = self.peers.get(&from).map_or(Span::millis(1), |p| p.rtt);
+        let neither = self.planted(Mutant::StealNeitherKeeps);
+        if !self.jobs.contains_key(&id) {
+            return self.refuse(token, Refusal::UnknownJob);
+        }
+        let runs = self.yield_tail(id, from, want, idle);
+        let Some(job) = self.jobs.get(&id) else { return };
+        let (epoch, active, held) = (job.epoch, job.state == JobState::Active, self.now < job.work.lease_until);
+        if !runs.is_empty() {
+            let manifest = (!neither).then(|| (*job.signed).clone());
+            self.report(id);
+            let runs = if neither { Vec::new() } else { runs };
+            return self.respond(token, Response::Stolen { epoch, runs, bags: Vec::new(), manifest });
+        }
+        if active
+            && held
+            && let Some(bag) = self.pass_on(id)
+        {
+            return self.respond(token, Response::Stolen { epoch, runs, bags: vec![bag], manifest: None });
+        }
+        if active && held && idle > 0 && self.ask_split(id, Want::Thief(from, token)) {
+            return;
+        }
+        self.remember_or_refuse(id, from, token);
+    }
+
+    /// Takes up to half of what has not started from the end of the queue, for somebody else; never crumbs.
+    pub(super) fn yield_tail(&mut self, id: JobId, to: NodeId, want: u32, idle: u16) -> Vec<LeaseRun> {
+        let both_keep = self.planted(Mutant::StealBothKeep);
+        let rtt = self.peers.get(&to).map_or(Span::millis(1), |p| p.rtt);
         let slots = self.slots.len().max(1) as u64;
         let now = self.now;
-        let Some(job) = self.jobs.get_mut(&id) else { return self.refuse(token, Refusal::UnknownJob) };
+        let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
         let w = &mut job.work;
         let work_us = w.queue.len().saturating_mul(w.task_ns.unwrap_or(u64::MAX)) / 1000 / slots;
         let crumbs = work_us < 2 * rtt.0.max(200);
         let mut runs = Vec::new();
-        if !crumbs && now < w.lease_until && job.state == JobState::Active && w.given.len() < 1024 {
-            // Half, so that both end up with the same; two busy nodes would pass the odd one back and forth.
-            let half = (w.queue.len() / 2).max(w.queue.len().min(u64::from(idle)));
-            let mut left = half.min(u64::from(want.max(1))) as u32;
-            while left > 0 && runs.len() < limits::MAX_GRANT_RUNS {
-                let Some((r, tag)) = w.queue.take_back(left) else { break };
-                if tag.hops & COPY != 0 || tag.hops & !CAREFUL >= limits::MAX_HOPS {
-                    w.queue.insert(r, tag);
-                    break;
-                }
-                self.queued -= u64::from(r.len());
-                let run = lease_run(r, Tag { attempt: tag.attempt, hops: tag.hops + 1 });
-                if both_keep {
-                    w.queue.insert(r, tag);
-                    self.queued += u64::from(r.len());
-                }
-                left -= r.len();
-                w.given_seq += 1;
-                w.given.push_back(Given { seq: w.given_seq, to: from, run });
-                if !neither {
-                    runs.push(run);
-                }
+        if crumbs || now >= w.lease_until || job.state != JobState::Active || w.given.len() >= 1024 {
+            return runs;
+        }
+        // Half, so that both end up with the same; two busy nodes would pass the odd one back and forth.
+        let half = (w.queue.len() / 2).max(w.queue.len().min(u64::from(idle)));
+        let mut left = half.min(u64::from(want.max(1))) as u32;
+        while left > 0 && runs.len() < limits::MAX_GRANT_RUNS {
+            let Some((r, tag)) = w.queue.take_back(left) else { break };
+            if tag.hops & COPY != 0 || tag.hops & !CAREFUL >= limits::MAX_HOPS {
+                w.queue.insert(r, tag);
+                break;
             }
+            self.queued -= u64::from(r.len());
+            let run = lease_run(r, Tag { attempt: tag.attempt, hops: tag.hops + 1 });
+            if both_keep {
+                w.queue.insert(r, tag);
+                self.queued += u64::from(r.len());
+            }
+            left -= r.len();
+            w.given_seq += 1;
+            w.given.push_back(Given { seq: w.given_seq, to, run });
+            runs.push(run);
         }
-        let epoch = job.epoch;
-        let manifest = (!runs.is_empty()).then(|| (*job.signed).clone());
-        let tasks: u32 = runs.iter().map(|r| r.count).sum();
-        self.counters.given += u64::from(tasks);
-        if tasks > 0 || neither {
-            self.report(id);
-        }
-        self.respond(token, Response::Stolen { epoch, runs, bags: Vec::new(), manifest });
+        self.counters.given += runs.iter().map(|r| u64::from(r.count)).sum::<u64>();
+        runs
     }
 
     pub(super) fn on_steal_answer(&mut self, from: NodeId, sent: Timestamp, id: JobId, r: Response) {
         match r {
-            Response::Stolen { epoch, runs, .. } if !runs.is_empty() => {
-                let tasks = runs.iter().map(|r| r.count).sum();
+            Response::Stolen { epoch, runs, bags, .. } if !runs.is_empty() || !bags.is_empty() => {
+                let tasks = runs.iter().map(|r| r.count).sum::<u32>() + bags.len() as u32;
                 self.counters.stolen += u64::from(tasks);
                 self.event(Event::Stole { job: id, from, tasks });
                 if let Some(job) = self.jobs.get_mut(&id)
@@ -409,12 +491,17 @@ impl Node {
                     job.epoch = epoch;
                     job.work.seen_grant = 0;
                 }
+                let ranges = !runs.is_empty();
                 self.take_grant(id, sent, epoch, None, runs);
-                self.report(id);
+                self.take_bags(id, from, bags);
+                if ranges {
+                    self.report(id);
+                }
             }
-            _ => {
+            r => {
                 let Some(job) = self.jobs.get_mut(&id) else { return };
                 job.work.asking = false;
+                job.work.lines.left += u8::from(r == Response::Waiting);
                 if job.work.victims.is_empty() {
                     self.no_luck(id);
                 }
@@ -423,6 +510,9 @@ impl Node {
     }
 
     fn stop_launch(&mut self, launch: LaunchId) {
+        if self.launches.get(&launch).is_some_and(|l| l.bag.is_some()) {
+            return self.stop_part(launch);
+        }
         if let Some(l) = self.launches.get_mut(&launch)
             && !std::mem::replace(&mut l.unwanted, true)
         {
@@ -444,13 +534,20 @@ impl Node {
         let all = Range::new(0, job.fold.total());
         self.queued -= remove_counted(&mut job.work.queue, all);
         job.work.given.clear();
+        job.work.bags.queue.clear();
+        job.work.bags.moved.clear();
+        job.work.lines = Default::default();
         // Of a job that has ended only what lost to another attempt still runs. A replica believes its own fold only.
         let over = kill || job.role != Role::Replica || job.state != JobState::Active;
         let launches: Vec<LaunchId> = if over { job.work.launches.iter().copied().collect() } else { Vec::new() };
+        // Parts of a job that is over count for nothing.
+        let parts: Vec<LaunchId> = if over { Vec::new() } else { job.work.bags.running.values().copied().collect() };
         for l in launches {
             self.stop_launch(l);
         }
+        parts.into_iter().for_each(|l| self.stop_part(l));
         if kill && let Some(job) = self.jobs.get_mut(&id) {
+            job.work.bags.unacked.clear();
             job.work.unacked = Default::default();
             job.work.failed = Default::default();
         }
@@ -520,7 +617,9 @@ impl Node {
             && !self.draining
             && !self.slots.is_empty()
             && s.needs.iter().all(|n| self.cfg.offers.contains(n));
-        let (steward, grantable) = (s.steward, s.grantable);
+        // Of a divided task there is something to be had as long as it runs.
+        let divided = s.needs.iter().any(|n| n.starts_with("divisible:"));
+        let (steward, some) = (s.steward, s.grantable > 0 || (divided && s.leased > 0));
         if !self.hearsay.contains_key(&id) {
             if self.hearsay.len() >= limits::MAX_JOBS {
                 self.hearsay.pop_first();
@@ -529,7 +628,7 @@ impl Node {
         }
         self.hearsay.insert(id, s);
         let asked = self.pending.values().any(|p| matches!(p.asked, Asked::Manifest(j) if j == id));
-        if runnable && grantable > 0 && !asked && self.pending.len() < 4096 {
+        if runnable && some && !asked && self.pending.len() < 4096 {
             let whom = from.filter(|_| true).unwrap_or(steward);
             let whom = if self.alive(steward) { steward } else { whom };
             if self.alive(whom) && whom != self.id {
@@ -548,10 +647,15 @@ impl Node {
         for id in ids {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let all = Range::new(0, job.fold.total());
-            let dropped = remove_counted(&mut job.work.queue, all);
-            self.queued -= dropped;
+            let dropped = remove_counted(&mut job.work.queue, all) + job.work.bags.queue.len() as u64;
+            self.queued -= dropped - job.work.bags.queue.len() as u64;
+            job.work.bags.queue.clear();
+            job.work.lines = Default::default();
+            let launches: Vec<LaunchId> = job.work.launches.iter().copied().collect();
+            launches.into_iter().for_each(|l| self.on_bag_timer(l));
             self.set_runnable(id, false);
             self.flush_pack(id);
+            self.flush_bags(id);
             if dropped > 0 {
                 self.report(id);
             }

@@ -6,8 +6,9 @@ use filch_types::fact::FactBody;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::result::{Cause, Outcome, TaskOutput};
 use filch_types::wire::{JobBeat, JobBeatAck, JobState, LeaseRun, Refusal, Response, Summary};
-use filch_types::{JobId, NodeId, ResultRun, limits};
+use filch_types::{BagId, JobId, NodeId, ResultRun, limits};
 
+use super::bag_leases::BagLeases;
 use super::copies::Copies;
 use super::job::{CAREFUL, Job, Steward, Tag, attempt_number, lease_run};
 use super::leases::Leases;
@@ -27,8 +28,9 @@ pub(super) type Granted = (u32, u64, Vec<LeaseRun>);
 pub(super) type Victims = Vec<(NodeId, u32)>;
 
 impl Steward {
-    fn new(epoch: u32) -> Self {
+    fn new(epoch: u32, open: &BTreeSet<BagId>) -> Self {
         Self {
+            bags: BagLeases::new(open),
             epoch,
             granting: false,
             durable: false,
@@ -48,8 +50,10 @@ impl Steward {
         for open in job.done().gaps(range) {
             for not_waiting in job.waiting().gaps(open) {
                 for r in job.skipped().gaps(not_waiting) {
-                    for free in self.leased.gaps(r) {
-                        self.promote(free).into_iter().for_each(|r| self.pool.insert(r));
+                    for whole in job.tree().rooted().gaps(r) {
+                        for free in self.leased.gaps(whole) {
+                            self.promote(free).into_iter().for_each(|r| self.pool.insert(r));
+                        }
                     }
                 }
             }
@@ -116,7 +120,7 @@ impl Node {
             job.round = job.round.max(job.epoch / 8) + 1;
         }
         let epoch = job.round * 8 + place;
-        let mut s = Steward::new(epoch);
+        let mut s = Steward::new(epoch, job.fold.tree().open());
         s.repool(&job.fold, Range::new(0, job.fold.total()));
         (s.durable, s.grace_over, s.granting) = (fresh, fresh, fresh);
         job.steward = Some(s);
@@ -162,6 +166,8 @@ impl Node {
             s.granting = s.durable && s.grace_over;
             if s.granting {
                 self.timers.set(Timer::Announce(id), self.now);
+                self.look_over_bags(id);
+                self.offer_bags(id);
             }
         }
     }
@@ -218,12 +224,21 @@ impl Node {
             let steward = self.jobs.get(&id).map_or(from, |j| j.steward_id);
             return self.respond(token, Response::Nothing { steward, victims: vec![], state });
         }
+        self.lend_absent(id);
+        if let Some((epoch, grant, bags)) = self.grant_bags(id, from, want) {
+            return self.respond(token, Response::Grant { epoch, grant, runs: Vec::new(), bags, manifest: signed });
+        }
         let (granted, victims) = self.grant_or_copy(id, from, want, idle);
         match granted {
             Some((epoch, grant, runs)) => {
                 self.respond(token, Response::Grant { epoch, grant, runs, bags: Vec::new(), manifest: signed });
             }
-            None => self.respond(token, Response::Nothing { steward: self.id, victims, state }),
+            None => {
+                if self.jobs.get(&id).is_some_and(|j| j.fold.tree().any()) {
+                    self.remember_waiter(id, from);
+                }
+                self.respond(token, Response::Nothing { steward: self.id, victims, state });
+            }
         }
     }
 
@@ -238,10 +253,11 @@ impl Node {
     }
 
     /// Nodes with unstarted tasks, most first.
-    pub(super) fn victims(&self, id: JobId, except: NodeId) -> Victims {
+    pub(super) fn victims(&mut self, id: JobId, except: NodeId) -> Victims {
         let Some(s) = self.jobs.get(&id).and_then(|j| j.steward.as_ref()) else { return Vec::new() };
         let others = s.leased.richest().filter(|(n, _)| *n != except && self.alive(*n));
-        others.map(|(n, queued)| (n, queued as u32)).take(4).collect()
+        let rich: Vec<(NodeId, u32)> = others.map(|(n, queued)| (n, queued as u32)).take(4).collect();
+        if rich.is_empty() { self.bag_victims(id, except) } else { rich }
     }
 
     /// Leases up to `want` tasks of the pool to `to`: guided self-scheduling, so that the last ones spread by themselves.
@@ -398,6 +414,8 @@ impl Node {
                             s.pool.remove(free);
                             s.leased.insert(free, w, tag);
                         }
+                        let begun = fold.tree().rooted().overlapping(r);
+                        revoked.extend(begun.map(|begun| lease_run(begun, tag)));
                         for done in fold.done().overlapping(r) {
                             revoked.push(lease_run(done, tag));
                             ended.push(done);
@@ -426,6 +444,7 @@ impl Node {
         lease.running = jb.running.iter().copied().filter(|r| r.hi <= total).collect();
         s.set_running(w, &lease.running);
         s.observe(w, &lease.running, now);
+        let revoked_bags = s.bags.listed(fold.tree(), w, &jb.bags, now);
         let given_upto = lease.given_seen;
         let expires = lease.expires;
         s.workers.insert(w, lease);
@@ -436,7 +455,8 @@ impl Node {
         revoked.truncate(4096);
         ended.truncate(4096);
         self.timers.set(Timer::Lease(jb.job, w), expires);
-        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, revoked_bags: Vec::new(), ended, state }
+        self.offer_bags(jb.job);
+        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, revoked_bags, ended, state }
     }
 
     fn superseded(&mut self, id: JobId, epoch: u32) {
@@ -472,6 +492,9 @@ impl Node {
         let Some(s) = job.steward.as_mut() else { return };
         let Some(lease) = s.workers.remove(&w) else { return };
         self.timers.cancel(Timer::Lease(id, w));
+        self.reclaim_bags(id, w);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(s) = job.steward.as_mut() else { return };
         let held = s.leased.held_by(w);
         s.leased.set_running(w, 0);
         s.copies.forget(w);
@@ -518,6 +541,9 @@ impl Node {
                 s.pool.remove(done);
                 s.leased.remove(done);
                 s.copies.drop(done);
+            }
+            for begun in job.fold.tree().rooted().overlapping(*range) {
+                s.pool.remove(begun);
             }
             for open in job.fold.done().gaps(*range) {
                 // A failure that may be retried: the lease of that attempt is used up.
@@ -581,8 +607,9 @@ impl Node {
             total: job.fold.total(),
             succeeded: job.fold.succeeded() as u32,
             failed: job.fold.failed() as u32,
-            leased: s.map_or(0, |s| s.leased.len() as u32),
-            grantable: s.filter(|s| s.granting).map_or(0, |s| s.pool.len() as u32) + u32::from(self.copy_wanted(id)),
+            leased: s.map_or(0, |s| (s.leased.len() + job.fold.tree().rooted().len()) as u32),
+            grantable: s.filter(|s| s.granting).map_or(0, |s| s.pool.len() as u32 + s.bags.pool().len() as u32)
+                + u32::from(self.copy_wanted(id)),
             state: job.state,
             created_ms: job.manifest.created_ms,
         })
@@ -594,7 +621,7 @@ impl Node {
         let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
         s.seq += 1;
         let busy: BTreeSet<NodeId> = s.leased.holders().collect();
-        if s.granting && !s.pool.is_empty() {
+        if s.granting && !(s.pool.is_empty() && s.bags.pool().is_empty()) {
             self.wake_up_for(id);
         }
         let Some(summary) = self.summary(id) else { return };

@@ -30,6 +30,8 @@ impl Node {
         for l in self.launches.values() {
             let first = seen.get_mut(usize::from(l.slot)).is_some_and(|s| !std::mem::replace(s, true));
             let begun = !l.staging && self.now.since(l.since) >= self.cfg.timing.batch;
+            // Parts are charged by their own names.
+            let begun = begun && l.bag.as_ref().and_then(|run| super::bag_leases::part(run.task)).is_none();
             if first && begun && l.job == id {
                 out.insert(l.left);
             }
@@ -38,7 +40,7 @@ impl Node {
     }
 
     pub(super) fn on_finished(&mut self, launch: LaunchId, runs: Vec<ResultRun>) {
-        let Some(l) = self.launches.get_mut(&launch) else { return };
+        let Some(l) = self.launches.get_mut(&launch).filter(|l| l.bag.is_none()) else { return };
         let (id, tag) = (l.job, l.tag);
         let mut full = false;
         for run in runs {
@@ -52,11 +54,15 @@ impl Node {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let w = &mut job.work;
             let ns = run.wall_us.saturating_mul(1000) / u64::from(run.count);
-            w.task_ns = Some(match w.task_ns {
-                None => ns.max(1),
-                // A long run of short tasks says more than one task.
-                Some(old) => ((old.saturating_mul(3) + ns) / 4).max(1),
-            });
+            if job.fold.tree().divisible(run.lo) {
+                // Its parts say nothing of how long another whole would take.
+            } else {
+                w.task_ns = Some(match w.task_ns {
+                    None => ns.max(1),
+                    // A long run of short tasks says more than one task.
+                    Some(old) => ((old.saturating_mul(3) + ns) / 4).max(1),
+                });
+            }
             w.running.remove(run.range());
             if tag.hops & COPY != 0 && !run.outcome.is_success() {
                 // The attempt that it is a copy of has the say.
@@ -106,17 +112,23 @@ impl Node {
         let (id, unwanted) = (l.job, l.unwanted);
         let back = tasks.intersect(l.left);
         l.left.lo = l.left.lo.max(back.hi);
-        if let Some(job) = self.jobs.get_mut(&id) {
+        let run = l.bag.as_ref();
+        let (bag, revoked) = (run.and_then(|r| super::bag_leases::part(r.task)), run.is_some_and(|r| r.revoked));
+        if let Some(job) = self.jobs.get_mut(&id).filter(|_| bag.is_none() && !revoked) {
             job.work.running.remove(back);
         }
-        if let Some(job) = self.jobs.get_mut(&id).filter(|_| !unwanted) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|_| !unwanted && !revoked) {
             // Dropped from what is held, so that the steward gives it to somebody; this node waits before it asks again.
             job.work.backoff = (job.work.backoff * 2).clamp(Span::millis(500).0, Span::secs(10).0);
             job.work.next_ask = self.now + Span(job.work.backoff);
             let at = job.work.next_ask;
             self.timers.sooner(Timer::Seek, at);
         }
-        self.close_launch(launch);
+        if self.launches.get(&launch).is_some_and(|l| l.bag.is_some()) {
+            self.part_ends(launch);
+        } else {
+            self.close_launch(launch);
+        }
         if !unwanted {
             self.event(Event::Bounced { job: id, tasks: back, why });
         }
@@ -127,7 +139,7 @@ impl Node {
     }
 
     /// Ends a launch all of whose tasks were reported.
-    fn close_launch(&mut self, launch: LaunchId) {
+    pub(super) fn close_launch(&mut self, launch: LaunchId) {
         let Some(l) = self.launches.get(&launch) else { return };
         if !l.left.is_empty() {
             return;
@@ -150,6 +162,7 @@ impl Node {
         }
         if self.draining {
             self.flush_pack(id);
+            self.flush_bags(id);
         }
         self.maybe_drop(id);
     }

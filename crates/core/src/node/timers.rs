@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use filch_types::{JobId, NodeId, Timestamp};
 
-use crate::io::{Deadline, ReqId};
+use crate::io::{Deadline, LaunchId, ReqId};
 
 /// What may become due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,12 @@ pub(crate) enum Timer {
     Announce(JobId),
     /// A pack has waited long enough.
     Pack(JobId),
+    /// Results of parts of divided tasks have waited long enough.
+    Bags(JobId),
+    /// A part of a divided task has run long enough.
+    Bag(LaunchId),
+    /// Somebody waits for work.
+    Lifeline(JobId),
     /// Unacked packs, unanswered calls to keep a job, missing closures.
     Resend(JobId),
     /// Anti-entropy.
@@ -56,6 +62,9 @@ impl Timer {
             Timer::Elect(_) => "see who is the steward",
             Timer::Announce(_) => "announce",
             Timer::Pack(_) => "flush results",
+            Timer::Bags(_) => "flush results of parts",
+            Timer::Bag(_) => "end a part",
+            Timer::Lifeline(_) => "give to those who wait",
             Timer::Resend(_) => "resend",
             Timer::AntiEntropy(_) => "anti-entropy",
             Timer::Repair(_) => "count copies",
@@ -123,6 +132,8 @@ impl Timers {
             | Timer::Elect(j)
             | Timer::Announce(j)
             | Timer::Pack(j)
+            | Timer::Bags(j)
+            | Timer::Lifeline(j)
             | Timer::Resend(j)
             | Timer::AntiEntropy(j)
             | Timer::Repair(j)

@@ -56,7 +56,7 @@ impl Node {
         } else {
             let open = total.saturating_sub(ended + c.waiting);
             c.leased = match (&job.steward, &job.heard) {
-                (Some(s), _) => s.leased.len().min(open),
+                (Some(s), _) => (s.leased.len() + job.fold.tree().rooted().len()).min(open),
                 (None, Some(h)) => u64::from(h.leased).min(open),
                 (None, None) => job.work.running.len().min(open),
             };
@@ -171,6 +171,12 @@ impl Node {
         job.fold.winners(range).into_iter().take(max).map(to).collect()
     }
 
+    /// What a divided task comes to, component by component as its group's `reduce` says; `None` until its whole tree of parts is in
+    /// this store.
+    pub fn tally(&self, id: JobId, index: u32) -> Option<Vec<u64>> {
+        self.jobs.get(&id)?.fold.tally(index)
+    }
+
     /// Ids of all facts of a job that are folded here: for oracles.
     pub fn facts(&self, id: JobId) -> Vec<FactId> {
         self.jobs.get(&id).map(|j| j.fold.ids().copied().collect()).unwrap_or_default()
@@ -199,6 +205,10 @@ impl Node {
             ("commits", self.commits.len()),
             ("fetches", self.fetches.len()),
             ("launches", self.launches.len()),
+            ("splits", self.asks.len()),
+            ("bags", self.jobs.values().map(|j| j.work.bags.queue.len() + j.work.bags.moved.len()).sum()),
+            ("bags lent", self.jobs.values().filter_map(|j| j.steward.as_ref()).map(|s| s.bags.lent()).sum()),
+            ("waiters", self.jobs.values().map(|j| j.work.lines.waiters.len()).sum()),
             ("outbox", self.jobs.values().map(|j| j.outbox.len()).sum()),
             ("queued runs", self.jobs.values().map(|j| j.work.held_runs()).sum()),
         ]

@@ -9,6 +9,7 @@ mod l5;
 mod l6;
 mod l7;
 mod l8;
+mod parts;
 mod s1;
 mod s10;
 mod s11;
@@ -44,6 +45,7 @@ use l5::L5;
 use l6::L6;
 use l7::L7;
 use l8::L8;
+use parts::Parts;
 use s1::S1;
 use s2::S2;
 use s3::S3;
@@ -172,6 +174,7 @@ pub fn all(options: &Options) -> Vec<Box<dyn Oracle>> {
         Box::new(S3::default()),
         Box::new(S4),
         Box::new(S6::default()),
+        Box::new(Parts::default()),
         Box::new(S7),
         Box::new(S8),
         Box::new(S9),
@@ -205,6 +208,7 @@ fn cheap() -> Vec<Box<dyn Oracle>> {
     vec![
         Box::new(S4),
         Box::new(S6::default()),
+        Box::new(Parts::default()),
         Box::new(S8),
         Box::new(S10),
         Box::new(S11),

@@ -51,6 +51,12 @@ impl Oracle for S11 {
         if world.stats.reclaimed > 0 && world.history.revoke_asked.is_empty() {
             return Err(format!("{} tasks were taken back without a fault", world.stats.reclaimed));
         }
+        for ((job, task), runs) in &world.history.bags {
+            if runs.len() != 1 && !world.history.revoke_asked.contains_key(job) {
+                let list: Vec<_> = runs.iter().map(|r| (r.host, r.attempt, r.start, r.end)).collect();
+                return Err(format!("{task:?} of {job:?} ran {} times without a fault: {list:?}", runs.len()));
+            }
+        }
         for (job, tasks) in &world.history.runs {
             if world.history.revoke_asked.contains_key(job) {
                 continue;

@@ -6,9 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use filch_core::{LaunchId, Output};
+use filch_types::bag::TaskRef;
 use filch_types::ranges::Range;
 use filch_types::record::Record;
-use filch_types::{Cause, FactBody, FactId, JobId, Outcome, limits};
+use filch_types::{BagId, Cause, FactBody, FactId, JobId, Outcome, limits};
 
 use super::{Oracle, Seen};
 use crate::history::Run;
@@ -22,12 +23,18 @@ type Launched = (Range, LaunchId, usize, u32);
 pub struct S12 {
     checked: BTreeSet<FactId>,
     charged: BTreeSet<(JobId, u32, u32)>,
+    /// The same of parts of divided tasks: attempts that were charged.
+    parts: BTreeMap<BagId, BTreeSet<u32>>,
     /// By job and attempt: what was launched where, and in which life of the node.
     launched: BTreeMap<(JobId, u32), Vec<Launched>>,
 }
 
 impl S12 {
     fn executed(&self, world: &World, job: JobId, index: u32, attempt: u32) -> bool {
+        let whole = world.history.bags.get(&(job, TaskRef::Index(index))).map_or(&[][..], Vec::as_slice);
+        if whole.iter().any(|r| r.attempt == attempt) {
+            return true;
+        }
         let launches = self.launched.get(&(job, attempt)).map_or(&[][..], Vec::as_slice);
         launches.iter().filter(|(r, ..)| r.lo <= index && index < r.hi).any(|&(tasks, launch, host, life)| {
             let this = |r: &Run| (r.launch, r.host, r.life) == (launch, host, life);
@@ -62,11 +69,24 @@ impl Oracle for S12 {
                     self.charged.insert((*job, *index, *attempt));
                 }
             }
+            FactBody::LostBags(list) => {
+                for (bag, attempt) in list {
+                    let runs = world.history.bags.get(&(*job, TaskRef::Bag(*bag))).map_or(&[][..], Vec::as_slice);
+                    if !runs.iter().any(|r| r.attempt == *attempt) {
+                        return Err(format!("n{host} charges {bag:?} for attempt {attempt:#x}, which did not execute"));
+                    }
+                    self.parts.entry(*bag).or_default().insert(*attempt);
+                }
+            }
             FactBody::Pack(runs) => {
                 for run in runs.iter().filter(|r| matches!(r.outcome, Outcome::Failed(Cause::NodeLost, _))) {
+                    if self.parts.values().any(|n| n.len() >= limits::CRASH_BUDGET as usize) {
+                        continue;
+                    }
                     for i in run.range().lo..run.range().hi {
                         let times = self.charged.range((*job, i, 0)..=(*job, i, u32::MAX)).count();
-                        let begun = world.history.of(*job, i).len();
+                        let whole = world.history.bags.get(&(*job, TaskRef::Index(i))).map_or(0, Vec::len);
+                        let begun = world.history.of(*job, i).len() + whole;
                         if times < limits::CRASH_BUDGET as usize || begun < 2 {
                             return Err(format!("n{host} gives up {job:?}#{i} after {times} losses, {begun} starts"));
                         }

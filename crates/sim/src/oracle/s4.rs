@@ -2,12 +2,13 @@
 //! fingerprint; and the fold of a node is what a second, plain implementation of the rule makes of the facts: the pin if
 //! there is one, else the minimum by (success before failure, attempt, fact id).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use filch_core::view::{Role, Winner};
+use filch_types::bag::{BagOutcome, Child, TaskRef};
 use filch_types::fact::PinRun;
 use filch_types::ranges::Range;
-use filch_types::{FactBody, FactId, JobId};
+use filch_types::{BagId, FactBody, FactId, JobId};
 
 use super::Oracle;
 use crate::world::World;
@@ -21,6 +22,40 @@ type Plain = BTreeMap<u32, ((bool, u32, FactId), bool)>;
 
 /// Which node folded facts first, and to what.
 type Folded = (usize, Option<[u8; 32]>);
+
+/// The winning results of divided tasks all of whose parts are there, worked out as often as anything changes.
+fn complete(world: &World, facts: &[FactId]) -> BTreeMap<u32, (bool, u32, FactId)> {
+    let mut results = Vec::new();
+    for id in facts {
+        let Some(info) = world.known.facts.get(id) else { continue };
+        let FactBody::Bags(list) = &info.fact.body else { continue };
+        for r in list.iter().filter(|r| matches!(r.outcome, BagOutcome::Ended { .. })) {
+            let name = |(n, c): (usize, &Child)| BagId::of(info.fact.job, r.task, r.attempt, n as u32, &c.bag);
+            let children: Vec<BagId> = r.children().iter().enumerate().map(name).collect();
+            results.push((r.task, (false, r.attempt, *id), children));
+        }
+    }
+    let mut done: BTreeSet<BagId> = BTreeSet::new();
+    let mut whole = BTreeMap::new();
+    loop {
+        let before = (done.len(), whole.len());
+        for (task, key, children) in &results {
+            if children.iter().all(|c| done.contains(c)) {
+                match task {
+                    TaskRef::Bag(id) => {
+                        done.insert(*id);
+                    }
+                    TaskRef::Index(i) => {
+                        whole.entry(*i).and_modify(|k| *k = (*key).min(*k)).or_insert(*key);
+                    }
+                }
+            }
+        }
+        if before == (done.len(), whole.len()) {
+            return whole;
+        }
+    }
+}
 
 fn plain(world: &World, facts: &[FactId]) -> Plain {
     let mut best: Plain = BTreeMap::new();
@@ -39,9 +74,21 @@ fn plain(world: &World, facts: &[FactId]) -> Plain {
                     }
                 }
             }
+            FactBody::Bags(results) => {
+                for r in results {
+                    if let TaskRef::Index(i) = r.task {
+                        let key = (false, r.attempt, *id);
+                        by_pack.entry((*id, i)).and_modify(|k| *k = key.min(*k)).or_insert(key);
+                    }
+                }
+            }
             FactBody::Pin(runs) => pins.extend(runs.iter().copied()),
             _ => {}
         }
+    }
+    for (i, key) in complete(world, facts) {
+        let entry = best.entry(i).or_insert((key, false));
+        entry.0 = entry.0.min(key);
     }
     // An owner that lost its disk may pin twice: then the lesser pack counts, so that all nodes agree.
     pins.sort_unstable_by_key(|pin: &PinRun| std::cmp::Reverse(pin.pack));

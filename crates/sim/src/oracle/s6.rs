@@ -36,6 +36,11 @@ fn executed(world: &World, fact: &Fact, run: &ResultRun) -> Result<(), String> {
     Ok(())
 }
 
+fn is_divided(world: &World, job: JobId, index: u32) -> bool {
+    let info = world.info(job);
+    info.and_then(|i| i.manifest.spec.locate(index).map(|(_, g, _)| g.reduce().is_some())).unwrap_or(false)
+}
+
 fn check(world: &World, job: JobId, id: FactId) -> Result<(), String> {
     let Some(info) = world.known.facts.get(&id) else {
         return Err(format!("{id:?} of {job:?} is on a disk and not properly signed"));
@@ -45,6 +50,11 @@ fn check(world: &World, job: JobId, id: FactId) -> Result<(), String> {
     }
     let FactBody::Pack(runs) = &info.fact.body else { return Ok(()) };
     for run in runs {
+        let divided = is_divided(world, job, run.lo);
+        if divided && !run.outcome.is_success() {
+            // A part of it failed, or the whole: its steward says so.
+            continue;
+        }
         if !matches!(run.outcome, Outcome::Failed(Cause::NodeLost, _)) {
             executed(world, &info.fact, run)?;
         }

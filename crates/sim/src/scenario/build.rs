@@ -237,6 +237,11 @@ fn groups(b: &Builder<'_>, spanned: &Spanned<Job>) -> Result<Vec<GroupPlan>, Inv
     };
     match (&job.tasks, &job.groups[..]) {
         (Some(tasks), []) => Ok(vec![plan(tasks, job.item, &job.inputs, &job.retries)?]),
+        (None, []) if job.tree.is_some() => Ok(vec![GroupPlan {
+            tasks: 1,
+            retries: b.within(&job.retries, 0, limits::MAX_RETRIES, 0)?,
+            ..GroupPlan::default()
+        }]),
         (None, []) => b.no(spanned.span(), "a job needs `tasks`, or a [[job.group]] for each kind of them"),
         (Some(tasks), _) => b.no(tasks.span(), "`tasks` of a job with groups: each [[job.group]] has its own"),
         (None, groups) => {
@@ -275,6 +280,18 @@ fn work(b: &Builder<'_>, job: &Job, total: u64) -> Result<Work, Invalid> {
     {
         return b.no(poison.span(), format!("the job has {total} tasks, counted from 0"));
     }
+    let tree = job.tree.as_ref().map(|t| t.get_ref().clone());
+    if let Some(t) = &job.tree
+        && let Err(e) = t.get_ref().parse::<filch_handlers::Tree>()
+    {
+        return b.no(t.span(), e.to_string());
+    }
+    let unit_us = match &job.unit {
+        Some(u) if job.tree.is_none() => return b.no(u.span(), "`unit` is the time of one node of a `tree`"),
+        Some(u) if u.get_ref().0 == 0 => return b.no(u.span(), "a unit of no time"),
+        Some(u) => u.get_ref().0,
+        None => Work::default().unit_us,
+    };
     let ppm = |share: Option<super::units::Share>| share.map_or(0, |s| s.0);
     Ok(Work {
         takes,
@@ -290,5 +307,7 @@ fn work(b: &Builder<'_>, job: &Job, total: u64) -> Result<Work, Invalid> {
         },
         varies: job.varies.unwrap_or(false),
         speculate: job.speculate.unwrap_or(true),
+        tree,
+        unit_us,
     })
 }

@@ -109,6 +109,10 @@ pub(super) struct Job {
     pub leaves: Option<Spanned<Size>>,
     pub varies: Option<bool>,
     pub speculate: Option<bool>,
+    /// Each task is divisible: it counts this tree of the UTS benchmark.
+    pub tree: Option<Spanned<String>>,
+    /// Time of one node of the tree.
+    pub unit: Option<Spanned<Time>>,
     pub copies: Option<Spanned<u8>>,
     pub attended: Option<bool>,
     pub repeat: Option<Spanned<u32>>,

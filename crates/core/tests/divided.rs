@@ -1,0 +1,293 @@
+//! Work that splits while it runs: exact inputs, exact outputs.
+
+mod common;
+
+use common::{config, id};
+use filch_core::io::{AskId, ClientId, Launch, LaunchId, Reply, Ticket, Token};
+use filch_core::{Input, Node, Output};
+use filch_types::bag::{BagOutcome, BagResult, Child, TaskRef};
+use filch_types::fact::{Fact, FactBody, SignedFact};
+use filch_types::manifest::{Program, Reduce};
+use filch_types::record::Record;
+use filch_types::sign::Simulated;
+use filch_types::time::Span;
+use filch_types::wire::{GivenBag, Hello, JobState, Message, Request, Response};
+use filch_types::{BagId, Content, JobId, JobSpec, MachineId, NodeId, Nonce, StoreId, Timestamp};
+
+const ROOT: TaskRef = TaskRef::Index(0);
+
+/// A job of one divided task.
+fn spec() -> JobSpec {
+    let mut spec = common::spec(1);
+    spec.groups[0].program = Program::Divisible { name: "x".into(), args: vec![], reduce: vec![Reduce::Sum] };
+    spec
+}
+
+fn bag(byte: u8) -> Content {
+    Content::Inline(vec![byte])
+}
+
+/// The owner and steward of the job, with imaginary peers.
+struct Owner {
+    node: Node,
+    now: Timestamp,
+    token: u64,
+    job: JobId,
+}
+
+impl Owner {
+    /// Has submitted; with a slot, it runs the whole itself, in the launch that is returned.
+    fn new(slots: u16, peers: &[u8]) -> (Self, Option<LaunchId>) {
+        let mut cfg = config(1, slots);
+        cfg.offers.push("divisible:x".into());
+        let now = Timestamp(5_000_000);
+        let node = Node::new(cfg, Box::new(Simulated(id(1))), [7; 32], now);
+        let mut a = Self { node, now, token: 0, job: JobId([0; 32]) };
+        peers.iter().for_each(|p| a.peer(*p));
+        let spec = Box::new(spec());
+        let nonce = Nonce([9; 16]);
+        let out = a.give(Input::Submit { client: ClientId(1), nonce, now_ms: 0, spec, copies: Some(1) });
+        let named = out.iter().find_map(|o| match o {
+            Output::Reply(_, Reply::Submitted(job)) => Some(*job),
+            _ => None,
+        });
+        a.job = named.expect("submitted");
+        let out = a.commit(&out);
+        let launch = launches(&out).first().map(|l| l.id);
+        (a, launch)
+    }
+    fn peer(&mut self, n: u8) {
+        self.give(Input::PeerUp(id(n)));
+        let hello = Hello {
+            store: StoreId([n; 16]),
+            machine: MachineId([n; 16]),
+            boot: 1,
+            name: format!("n{n}"),
+            slots: 1,
+            offers: vec!["divisible:x".into()],
+            draining: false,
+        };
+        self.ask(n, Request::Hello(hello));
+    }
+    fn give(&mut self, i: Input) -> Vec<Output> {
+        self.node.handle_input(self.now, i);
+        std::iter::from_fn(|| self.node.poll_output()).collect()
+    }
+    fn pass(&mut self, ms: u64) -> Vec<Output> {
+        let until = self.now + Span::millis(ms);
+        let mut out = Vec::new();
+        while let Some(d) = self.node.poll_timeout().filter(|d| d.at <= until) {
+            self.now = self.now.max(d.at);
+            self.node.handle_timeout(self.now);
+            out.extend(std::iter::from_fn(|| self.node.poll_output()));
+        }
+        self.now = until;
+        out
+    }
+    fn commit(&mut self, out: &[Output]) -> Vec<Output> {
+        let tickets = out.iter().filter_map(|o| match o {
+            Output::Commit { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        tickets.collect::<Vec<Ticket>>().into_iter().flat_map(|t| self.give(Input::Committed(t))).collect()
+    }
+    /// A peer's request, and all that comes of it.
+    fn ask(&mut self, from: u8, r: Request) -> (Option<Response>, Vec<Output>) {
+        self.token += 1;
+        let token = Token(self.token);
+        let out = self.give(Input::Request(id(from), token, r));
+        (answer(&out, token), out)
+    }
+    fn steal(&mut self, from: u8) -> (Option<Response>, Vec<Output>) {
+        let job = self.job;
+        self.ask(from, Request::Steal { job, want: 1, idle: 1 })
+    }
+    fn claim(&mut self, from: u8) -> Response {
+        let job = self.job;
+        self.ask(from, Request::Claim { job, want: 1, need_manifest: false }).0.expect("answered at once")
+    }
+    /// A result of another worker arrives and becomes durable.
+    fn result(&mut self, by: u8, task: TaskRef, attempt: u32, count: u64, children: Vec<Child>) -> Vec<Output> {
+        let outcome = BagOutcome::Ended { tally: vec![count], children };
+        let body = FactBody::Bags(vec![BagResult { task, attempt, wall_us: 1, outcome }]);
+        let fact = SignedFact::sign(&Fact { job: self.job, by: id(by), body }, &Simulated(id(by))).unwrap();
+        let out = self.give(Input::Message(id(by), Message::Facts(vec![fact])));
+        self.commit(&out)
+    }
+    fn child(&self, parent: TaskRef, attempt: u32, number: u32, byte: u8) -> TaskRef {
+        TaskRef::Bag(BagId::of(self.job, parent, attempt, number, &bag(byte)))
+    }
+    fn tally(&self) -> Option<Vec<u64>> {
+        self.node.tally(self.job, 0)
+    }
+    fn state(&self) -> JobState {
+        self.node.job(self.job).unwrap().state
+    }
+}
+
+fn answer(out: &[Output], token: Token) -> Option<Response> {
+    out.iter().find_map(|o| match o {
+        Output::Respond(t, r) if *t == token => Some(r.clone()),
+        _ => None,
+    })
+}
+
+fn launches(out: &[Output]) -> Vec<Launch> {
+    let launched = out.iter().filter_map(|o| match o {
+        Output::Launch(l) => Some(l.clone()),
+        _ => None,
+    });
+    launched.collect()
+}
+
+fn split(out: &[Output]) -> Option<(LaunchId, AskId, Span)> {
+    out.iter().find_map(|o| match o {
+        Output::Split { launch, ask, least } => Some((*launch, *ask, *least)),
+        _ => None,
+    })
+}
+
+fn gift(out: &[Output], to: u8) -> Option<GivenBag> {
+    out.iter().find_map(|o| match o {
+        Output::Send(p, Message::Gift { bags, .. }) if *p == id(to) => bags.first().cloned(),
+        _ => None,
+    })
+}
+
+fn results(out: &[Output]) -> Vec<BagResult> {
+    let records = out.iter().filter_map(|o| match o {
+        Output::Commit { records, .. } => Some(records),
+        _ => None,
+    });
+    let facts = records.flatten().filter_map(|r| match r {
+        Record::Fact(_, _, signed) => signed.decode().ok(),
+        _ => None,
+    });
+    facts.filter_map(|f| if let FactBody::Bags(list) = f.body { Some(list) } else { None }).flatten().collect()
+}
+
+fn checkpoints(out: &[Output]) -> Vec<LaunchId> {
+    let told = out.iter().filter_map(|o| match o {
+        Output::Checkpoint(l) => Some(*l),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_thief_gets_a_part_and_the_result_names_exactly_what_was_given() {
+    let (mut a, launch) = Owner::new(1, &[2]);
+    let launch = launch.expect("runs the whole");
+    let (at_once, out) = a.steal(2);
+    assert_eq!(at_once, None, "the executor is asked first");
+    let (asked, ask, least) = split(&out).expect("asks for a part");
+    assert_eq!(asked, launch);
+    assert!(least >= Span(400), "a gift is worth two round trips: {least:?}");
+    let token = Token(a.token);
+    let out = a.give(Input::Split { launch, ask, bag: Some(bag(7)) });
+    let Some(Response::Stolen { bags, runs, .. }) = answer(&out, token) else { panic!("{out:?}") };
+    assert_eq!((runs.len(), bags.len(), bags[0].number, bags[0].parent), (0, 1, 0, ROOT));
+    let part = a.child(ROOT, 1, 0, 7);
+    assert_eq!(TaskRef::Bag(bags[0].id(a.job)), part);
+
+    // What a death undoes stays small: it ends itself soon after it gave something away.
+    assert_eq!(checkpoints(&a.pass(60)), [launch]);
+    let out = a.give(Input::Bag { launch, tally: vec![10], rest: Some(bag(9)), wall_us: 5 });
+    let rest = launches(&out).pop().expect("goes on with its rest at once");
+    assert_eq!(rest.bag.as_ref().map(|p| p.bag.clone()), Some(bag(9)));
+    let out = a.pass(5);
+    let named: Vec<(Content, NodeId)> = results(&out)[0].children().iter().map(|c| (c.bag.clone(), c.holder)).collect();
+    assert_eq!(named, [(bag(7), id(2)), (bag(9), id(1))]);
+    a.commit(&out);
+    let out = a.give(Input::Bag { launch: rest.id, tally: vec![3], rest: None, wall_us: 5 });
+    a.commit(&out);
+    assert_eq!((a.tally(), a.state()), (None, JobState::Active), "the thief's part is missing");
+    a.result(2, part, bags[0].attempt, 5, vec![]);
+    assert_eq!((a.tally(), a.state()), (Some(vec![18]), JobState::Succeeded));
+}
+
+#[test]
+fn who_got_nothing_is_given_a_part_as_soon_as_there_is_one() {
+    let (mut a, launch) = Owner::new(1, &[2]);
+    let launch = launch.expect("runs the whole");
+    let (_, out) = a.steal(2);
+    let (_, ask, _) = split(&out).expect("asks for a part");
+    let token = Token(a.token);
+    let out = a.give(Input::Split { launch, ask, bag: None });
+    assert_eq!(answer(&out, token), Some(Response::Waiting), "nothing is worth splitting, so it is remembered");
+    let (_, ask, _) = split(&a.pass(10)).expect("looks again");
+    let out = a.give(Input::Split { launch, ask, bag: Some(bag(7)) });
+    assert_eq!(gift(&out, 2).map(|g| g.bag), Some(bag(7)));
+    assert_eq!(split(&a.pass(20)), None, "one gift for one lifeline");
+}
+
+#[test]
+fn a_part_runs_no_longer_than_its_time() {
+    let (mut a, launch) = Owner::new(1, &[]);
+    assert_eq!(checkpoints(&a.pass(1_900)), []);
+    assert_eq!(checkpoints(&a.pass(5_000)), [launch.unwrap()], "told once");
+}
+
+#[test]
+fn the_part_of_a_lost_thief_is_given_to_somebody_else() {
+    let (mut a, _) = Owner::new(0, &[2, 3, 4]);
+    assert!(matches!(a.claim(2), Response::Grant { runs, .. } if runs.len() == 1));
+    let given = Child { bag: bag(7), holder: id(3) };
+    a.result(2, ROOT, 1, 10, vec![given]);
+    assert!(matches!(a.claim(4), Response::Nothing { .. }), "the thief has it");
+    // Whoever waits gets it as soon as the thief is out of reach; nobody has to wait until it is believed dead.
+    let out = a.give(Input::PeerDown(id(3)));
+    let again = gift(&out, 4).expect("a gift");
+    let part = a.child(ROOT, 1, 0, 7);
+    assert_eq!((TaskRef::Bag(again.id(a.job)), again.bag.clone()), (part, bag(7)));
+    assert!(again.attempt > 1, "attempt numbers are unique");
+    a.result(4, part, again.attempt, 5, vec![]);
+    assert_eq!(a.tally(), Some(vec![15]));
+    // The thief comes back with its own result: equal work, counted once.
+    a.result(3, part, 1, 5, vec![]);
+    assert_eq!((a.tally(), a.state()), (Some(vec![15]), JobState::Succeeded));
+}
+
+#[test]
+fn when_victim_and_thief_are_both_lost_the_parent_begins_again() {
+    let (mut a, _) = Owner::new(0, &[2, 3, 4]);
+    assert!(matches!(a.claim(2), Response::Grant { runs, .. } if runs.len() == 1));
+    // The victim gave something away that no result names yet; the thief's result is here, then both are gone.
+    let orphan = a.child(ROOT, 1, 0, 7);
+    a.result(3, orphan, 1, 5, vec![]);
+    a.give(Input::PeerDown(id(2)));
+    a.give(Input::PeerDown(id(3)));
+    a.pass(1_000);
+    let Response::Grant { runs, .. } = a.claim(4) else { panic!("the whole is to be had") };
+    assert_eq!((runs[0].lo, runs[0].attempt), (0, 2));
+    a.result(4, ROOT, 2, 20, vec![]);
+    assert_eq!((a.tally(), a.state()), (Some(vec![20]), JobState::Succeeded), "orphans do not count");
+}
+
+#[test]
+fn a_second_copy_of_a_gift_is_dropped() {
+    let (mut a, launch) = Owner::new(1, &[2]);
+    let given = GivenBag { root: 0, parent: ROOT, parent_attempt: 9, number: 0, attempt: 1, hops: 0, bag: bag(7) };
+    let gift = Message::Gift { job: a.job, epoch: 0, runs: vec![], bags: vec![given], manifest: None };
+    a.give(Input::Message(id(2), gift.clone()));
+    let out = a.give(Input::Bag { launch: launch.unwrap(), tally: vec![1], rest: None, wall_us: 1 });
+    let part = launches(&out).pop().expect("the gift is next");
+    a.give(Input::Message(id(2), gift.clone()));
+    let out = a.give(Input::Bag { launch: part.id, tally: vec![1], rest: None, wall_us: 1 });
+    assert!(launches(&out).is_empty());
+    assert!(launches(&a.give(Input::Message(id(2), gift))).is_empty());
+}
+
+#[test]
+fn a_failed_part_fails_the_attempt_at_the_whole() {
+    let (mut a, launch) = Owner::new(1, &[]);
+    let out = a.give(Input::Bag { launch: launch.unwrap(), tally: vec![1], rest: Some(bag(7)), wall_us: 1 });
+    let part = launches(&out).pop().expect("its rest");
+    let out = a.pass(5);
+    a.commit(&out);
+    let cause = filch_types::Cause::Handler("no".into());
+    let out = a.give(Input::BagFailed { launch: part.id, cause, text: "no".into() });
+    let out = a.commit(&out);
+    a.commit(&out);
+    assert_eq!((a.state(), a.node.job(a.job).unwrap().counts.failed), (JobState::Failed, 1));
+}
