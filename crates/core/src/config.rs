@@ -134,4 +134,10 @@ pub enum Mutant {
     RepairDropsCopy,
     NoSignatureCheck,
     GrantTwice,
+    LeaseAcrossClocks,
+    NoBackOff,
+    /// In the store of blobs: what is read is not checked against its hash.
+    UncheckedRead,
+    /// In the store of blobs: what arrives is not checked, nor what a crash left of a transfer.
+    UncheckedTransfer,
 }

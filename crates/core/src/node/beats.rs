@@ -206,6 +206,7 @@ impl Node {
     fn apply_beat_ack(&mut self, from: NodeId, sent: Timestamp, ack: JobBeatAck) {
         let me = self.id;
         let lease = self.cfg.timing.lease_worker;
+        let across_clocks = self.planted(Mutant::LeaseAcrossClocks) && from != me;
         let Some(job) = self.jobs.get_mut(&ack.job) else { return };
         if ack.state != JobState::Active {
             // An end is told by facts, whatever the epoch and the office: nothing held has to be listed any more.
@@ -223,7 +224,9 @@ impl Node {
             return;
         }
         job.work.outdated = false;
-        job.work.lease_until = job.work.lease_until.max(sent + lease);
+        if !across_clocks {
+            job.work.lease_until = job.work.lease_until.max(sent + lease);
+        }
         while job.work.given.front().is_some_and(|g| g.seq <= ack.given_upto) {
             job.work.given.pop_front();
         }

@@ -65,10 +65,8 @@ impl Node {
             self.event_final(id, &facts);
         }
         self.commit(blobs, records, Then::Facts { job: id, facts, ack: None, made });
-        match made {
-            Made::Pack => self.send_outbox(id, true),
-            Made::Here | Made::Asked(_) if !self.planted(Mutant::CancelNotRepeated) => {}
-            _ => {}
+        if made == Made::Pack {
+            self.send_outbox(id, true);
         }
     }
 
@@ -253,7 +251,7 @@ impl Node {
         made: Made,
     ) {
         let (me, store) = (self.id, self.cfg.store);
-        let by_arrival = self.planted(Mutant::OrderByArrival);
+        let (by_arrival, untold) = (self.planted(Mutant::OrderByArrival), self.planted(Mutant::CancelNotRepeated));
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut touched: Vec<(Range, u32)> = Vec::new();
         let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
@@ -263,8 +261,11 @@ impl Node {
                 continue;
             }
             self.counters.facts += 1;
-            let change =
-                if by_arrival { job.fold.apply_by_arrival(*fact_id, fact) } else { job.fold.apply(*fact_id, fact) };
+            let change = match fact.body {
+                FactBody::Cancel if untold => job.fold.cancel_untold(),
+                _ if by_arrival => job.fold.apply_by_arrival(*fact_id, fact),
+                _ => job.fold.apply(*fact_id, fact),
+            };
             touched.extend(change.touched);
             ready |= change.ready;
             match &fact.body {
@@ -464,7 +465,7 @@ impl Node {
             return self.timers.sooner(Timer::Resend(id), job.quiet_until);
         }
         // A steward that waits for them hears of them at the usual pace; else those who never ack are tried ever more rarely.
-        job.unheard = if job.work.holds_any() { 0 } else { (job.unheard + u32::from(!only_new)).min(MAX_UNHEARD) };
+        job.unheard = if job.work.holds_any() { 0 } else { job.unheard };
         let again = Span(self.cfg.timing.resend.0 << job.unheard.saturating_sub(1));
         let Some(job) = self.jobs.get(&id) else { return };
         // The steward and the owner first, then as many others as r asks for.
@@ -495,6 +496,9 @@ impl Node {
         }
         let probe = if sends.is_empty() && !only_new { self.probe(id) } else { None };
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        if !only_new && !sends.is_empty() && !job.work.holds_any() {
+            job.unheard = (job.unheard + 1).min(MAX_UNHEARD);
+        }
         let mut stored: BTreeMap<NodeId, Vec<FactId>> = BTreeMap::new();
         if let Some((to, fact)) = probe {
             job.probed = now;

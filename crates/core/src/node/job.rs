@@ -166,6 +166,8 @@ pub(crate) struct Job {
     pub recorded: bool,
     /// Manifest and closure are durably here.
     pub held: bool,
+    /// Its disk says that it is a holder, also while inputs that were lost are fetched again: what it says is never started over.
+    pub kept: bool,
     pub fetching: bool,
     /// How often in a row the closure could not be had.
     pub starved: u32,
@@ -252,6 +254,7 @@ impl Job {
             fold,
             recorded: false,
             held: false,
+            kept: false,
             fetching: false,
             starved: 0,
             holders: BTreeMap::new(),
