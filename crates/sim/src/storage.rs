@@ -183,7 +183,7 @@ impl World {
 
     /// A blob arrives whole, as its holder read it; false if it is not what it should be.
     fn receive(&mut self, h: usize, peer: usize, fetch: &mut Fetch, blob: BlobId, len: u64) -> bool {
-        let Read::Bytes(sent) = self.read_blob(peer, blob) else { return false };
+        let Read::Bytes(sent) = self.read_checked(peer, blob) else { return false };
         self.seen(&Seen::Served { host: peer, to: h, blob, print: sent });
         let checked = self.options.mutant != Some(Mutant::UncheckedTransfer);
         let torn = self.hosts[h].shelf.partial(blob).is_some_and(|p| p.torn);
@@ -202,7 +202,7 @@ impl World {
     }
 
     /// Every read is checked. What does not match is dropped, and the core hears of it.
-    pub(crate) fn read_blob(&mut self, h: usize, blob: BlobId) -> Read {
+    pub(crate) fn read_checked(&mut self, h: usize, blob: BlobId) -> Read {
         let checked = self.options.mutant != Some(Mutant::UncheckedRead);
         let read = self.hosts[h].shelf.read(blob, checked);
         if read == Read::Damaged {

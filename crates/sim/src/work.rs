@@ -83,7 +83,7 @@ impl World {
     fn take_inputs(&mut self, h: usize, slot: u16, job: JobId, needed: &[(BlobId, u64)]) -> bool {
         let mut taken = Vec::with_capacity(needed.len());
         for (blob, _) in needed {
-            match self.read_blob(h, *blob) {
+            match self.read_checked(h, *blob) {
                 Read::Bytes(print) => taken.push((*blob, print)),
                 Read::Absent | Read::Damaged => {}
             }
