@@ -501,7 +501,7 @@ impl Node {
         }
         let mut stored: BTreeMap<NodeId, Vec<FactId>> = BTreeMap::new();
         if let Some((to, fact)) = probe {
-            job.probed = now;
+            job.probed = Some(now);
             stored.insert(to, vec![fact]);
         }
         let mut direct = Vec::new();
@@ -530,7 +530,7 @@ impl Node {
     /// or the job may have been deleted, and nobody tells a helper.
     fn probe(&self, id: JobId) -> Option<(NodeId, FactId)> {
         let job = self.jobs.get(&id).filter(|j| j.role != Role::Replica)?;
-        if self.now.since(job.probed).0 < 6 * self.cfg.timing.idle_beat.0 {
+        if job.probed.is_some_and(|at| self.now.since(at).0 < 6 * self.cfg.timing.idle_beat.0) {
             return None;
         }
         let steward = [job.steward_id];

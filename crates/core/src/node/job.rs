@@ -203,7 +203,7 @@ pub(crate) struct Job {
     /// Delivered packs whose row in the outbox found the disk full when it was to go.
     pub delivered: BTreeSet<FactId>,
     /// When somebody was last asked what has become of packs that nobody acks.
-    pub probed: Timestamp,
+    pub probed: Option<Timestamp>,
     /// Answers in a row that the job is unknown, to a node that does not keep it itself.
     pub strayed: u32,
     /// Nothing is asked or said about it before.
@@ -275,7 +275,7 @@ impl Job {
             short_since: None,
             thin_since: None,
             delivered: BTreeSet::new(),
-            probed: Timestamp::default(),
+            probed: None,
             strayed: 0,
             quiet_until: Timestamp::default(),
             unheard: 0,
