@@ -136,4 +136,10 @@ pub enum Mutant {
     GrantTwice,
     BagBothKeep,
     BagNeitherKeeps,
+    LeaseAcrossClocks,
+    NoBackOff,
+    /// In the store of blobs: what is read is not checked against its hash.
+    UncheckedRead,
+    /// In the store of blobs: what arrives is not checked, nor what a crash left of a transfer.
+    UncheckedTransfer,
 }

@@ -128,10 +128,12 @@ impl World {
                 (None, 0)
             }
             Fault::Drain { node, back_us } => {
+                self.seen(&Seen::Struck { host: node });
                 self.feed(node, Input::Drain);
                 (back_us.map(|_| Undo::Start(node)), back_us.unwrap_or(0))
             }
             Fault::Sick { node, for_us } => {
+                self.seen(&Seen::Struck { host: node });
                 self.hosts[node].sick += 1;
                 (Some(Undo::Well(node)), for_us)
             }
@@ -201,6 +203,9 @@ impl World {
     /// The process dies. With `power`, nobody is told.
     pub(crate) fn crash(&mut self, h: usize, disk: DiskAfter, power: bool) {
         self.note(|| format!("n{h} crashes, disk {disk:?}, power {power}"));
+        self.seen(&Seen::Struck { host: h });
+        let steps = self.hosts[h].fetches.values().filter_map(|f| f.step.as_ref());
+        let under_way: Vec<_> = steps.filter_map(|(_, blobs)| blobs.first().copied()).collect();
         self.stop_process(h);
         self.drop_conns(h, |w| {
             if power { w.streams.churn.between(3_000_000, 40_000_000) } else { w.streams.churn.between(200, 6_000) }
@@ -215,6 +220,10 @@ impl World {
             if coins.get(n) == Some(&true) {
                 self.make_durable(h, pending);
             }
+        }
+        for (blob, len) in under_way {
+            let came = self.streams.blobs.below(len.max(1));
+            self.hosts[h].shelf.interrupt(blob, came);
         }
         let mut dice = self.streams.disk.clone();
         self.hosts[h].shelf.crash(|| dice.one_in(2));
@@ -371,13 +380,17 @@ impl World {
         let Some(job) = self.streams.churn.pick(&jobs) else { return false };
         let blobs: Vec<_> = self.info(job).map(|i| i.closure.iter().map(|b| b.0).collect()).unwrap_or_default();
         let Some(blob) = self.streams.churn.pick(&blobs) else { return false };
-        if !self.hosts[h].shelf.lose(blob) {
+        if !self.hosts[h].shelf.durable(blob) || !self.hosts[h].shelf.rot(blob) {
             return false;
         }
-        self.note(|| format!("n{h} loses blob {blob:?} of {job:?}"));
-        self.hosts[h].rotten.insert(job);
-        let (life, delay) = (self.hosts[h].life, self.streams.churn.between(1_000, 10_000_000));
-        self.after(delay, Ev::Scrub { host: h, life, job });
+        self.note(|| format!("blob {blob:?} of {job:?} rots at n{h}"));
+        let needs = |j: &JobId| self.info(*j).is_some_and(|i| i.closure.iter().any(|(b, _)| *b == blob));
+        let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.keys().copied().filter(needs).collect();
+        for job in jobs {
+            self.hosts[h].rotten.insert(job);
+            let (life, delay) = (self.hosts[h].life, self.streams.churn.between(1_000, 10_000_000));
+            self.after(delay, Ev::Scrub { host: h, life, job });
+        }
         true
     }
 

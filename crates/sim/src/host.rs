@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use filch_core::{Input, Launch, LaunchId, Node};
-use filch_types::{JobId, MachineId, NodeId, Outcome, ResultRun, StoreId};
+use filch_types::{BlobId, JobId, MachineId, NodeId, Outcome, ResultRun, StoreId};
 
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::options::NodeOptions;
-use crate::shelf::Shelf;
+use crate::shelf::{Print, Shelf};
 
 /// Why a node gets no input for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Batch {
     pub stopping: bool,
     /// Its first task cannot be started.
     pub dud: bool,
+    /// The input bytes that its tasks read: a copy of their own, made before the first of them starts.
+    pub inputs: Vec<(BlobId, Print)>,
 }
 
 /// One slot: the launch that runs and those that wait behind it.
@@ -86,6 +88,8 @@ pub struct Fetch {
     pub step: Option<(usize, Vec<(filch_types::BlobId, u64)>)>,
     /// Steps taken; a fetch that goes nowhere ends.
     pub steps: u32,
+    /// Who sent bytes that did not match: not asked again.
+    pub liars: BTreeSet<usize>,
 }
 
 /// One machine.

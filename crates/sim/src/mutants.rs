@@ -1,12 +1,12 @@
-//! Proof that the oracles bite: every planted bug is run under the profiles until a rule breaks.
+//! Proof that the oracles bite: every planted bug is run under a profile that shows it until a rule breaks.
 
 use filch_core::Mutant;
 
-use crate::options::{Options, Profile};
+use crate::options::{Duration, GroupPlan, Options, Profile, Work};
 use crate::sim::Sim;
 
 /// All planted bugs.
-pub const MUTANTS: [Mutant; 23] = [
+pub const MUTANTS: [Mutant; 27] = [
     Mutant::AckBeforeFsync,
     Mutant::AckAtOneCopy,
     Mutant::CountSelfTwice,
@@ -30,10 +30,55 @@ pub const MUTANTS: [Mutant; 23] = [
     Mutant::GrantTwice,
     Mutant::BagBothKeep,
     Mutant::BagNeitherKeeps,
+    Mutant::LeaseAcrossClocks,
+    Mutant::NoBackOff,
+    Mutant::UncheckedRead,
+    Mutant::UncheckedTransfer,
 ];
 
-/// Profiles that a planted bug is tried under, one seed of each in turn.
-pub const PROFILES: [Profile; 4] = [Profile::FaultFree, Profile::Crash, Profile::Swarm, Profile::Minimal];
+/// The profile that shows a planted bug soonest.
+pub fn home(mutant: Mutant) -> Profile {
+    match mutant {
+        Mutant::AckBeforeFsync
+        | Mutant::AckAtOneCopy
+        | Mutant::CountSelfTwice
+        | Mutant::PinBeforeDisk
+        | Mutant::TwoPinsInFlight
+        | Mutant::NoAntiEntropy
+        | Mutant::ClosureAfterFact
+        | Mutant::StealBothKeep
+        | Mutant::StealNeitherKeeps
+        | Mutant::DeadlineIgnoresQueued
+        | Mutant::GrantTwice
+        | Mutant::BagBothKeep
+        | Mutant::BagNeitherKeeps
+        | Mutant::LeaseAcrossClocks
+        | Mutant::NoBackOff => Profile::FaultFree,
+        Mutant::LastWriterWins | Mutant::DeleteByAbsence => Profile::Crash,
+        Mutant::OrderByArrival | Mutant::NoSignatureCheck => Profile::Minimal,
+        Mutant::WipedStoreCounts | Mutant::UncheckedRead | Mutant::UncheckedTransfer => Profile::Disks,
+        Mutant::NoLeaseExpiry
+        | Mutant::OutboxWithoutReplicas
+        | Mutant::BudgetChargesQueued
+        | Mutant::CancelNotRepeated
+        | Mutant::RepairDropsCopy => Profile::Swarm,
+    }
+}
+
+/// A drawn run, made so that the bug has something to do.
+pub fn stage(mutant: Mutant, mut options: Options) -> Options {
+    if mutant == Mutant::NoBackOff {
+        // Some long tasks, and others that wait for them with nothing to do.
+        options.jobs.truncate(1);
+        for job in &mut options.jobs {
+            job.groups = vec![GroupPlan { tasks: 2, ..GroupPlan::default() }];
+            job.work = Work { takes: Duration::Uniform(30_000_000, 90_000_000), ..Work::default() };
+            job.then.clear();
+        }
+        options.settle_us = 900_000_000;
+    }
+    options
+}
 
 /// How a planted bug was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +137,18 @@ pub fn about(mutant: Mutant) -> About {
             say("no-signature-check", "takes results without looking at the signature", "signed facts")
         }
         Mutant::GrantTwice => say("grant-twice", "grants a task to two nodes", "P7"),
+        Mutant::BagBothKeep => say("bag-both-keep", "victim and thief both keep a part", "splitting"),
+        Mutant::BagNeitherKeeps => say("bag-neither-keeps", "neither victim nor thief keeps a part", "splitting"),
+        Mutant::LeaseAcrossClocks => {
+            say("lease-across-clocks", "a lease ends by the steward's clock, read as the worker's own", "P8")
+        }
+        Mutant::NoBackOff => say("no-back-off", "an idle node asks for work at one pace", "quiet clusters"),
+        Mutant::UncheckedRead => {
+            say("unchecked-read", "a store gives out bytes without a look at their hash", "verified blobs")
+        }
+        Mutant::UncheckedTransfer => {
+            say("unchecked-transfer", "a store takes what arrives, and what a crash left of it", "verified blobs")
+        }
     }
 }
 
@@ -105,26 +162,22 @@ pub fn named(text: &str) -> Option<Mutant> {
     MUTANTS.into_iter().find(|m| name(*m) == text)
 }
 
-/// Runs one planted bug until it is caught, at most `seeds` seeds of every profile.
+/// Runs one planted bug under its profile until it is caught, at most `seeds` seeds.
 pub fn catch(mutant: Mutant, seeds: u64) -> Option<Caught> {
     catch_while(mutant, seeds, || true)
 }
 
 /// The same while `go_on`. A run that also breaks a rule without the bug proves nothing and is passed over.
 pub fn catch_while(mutant: Mutant, seeds: u64, go_on: impl Fn() -> bool) -> Option<Caught> {
-    let mut runs = 0;
-    let tries = (0..seeds).flat_map(|seed| PROFILES.map(|profile| (seed, profile)));
-    for (seed, profile) in tries.take_while(|_| go_on()) {
-        runs += 1;
-        let options = Options::draw(profile, seed);
-        let planted = Sim::builder().options(options).mutant(mutant).build().run();
-        let Err(failure) = planted else { continue };
-        if Sim::draw(profile, seed).run().is_ok() {
-            let v = failure.violation;
-            return Some(Caught { profile, seed, runs, rule: v.rule, text: v.text });
-        }
-    }
-    None
+    let run = |planted, seed| {
+        let options = Options { mutant: planted, ..stage(mutant, Options::draw(home(mutant), seed)) };
+        Sim::builder().options(options).build().run()
+    };
+    (0..seeds).take_while(|_| go_on()).find_map(|seed| {
+        let v = run(Some(mutant), seed).err()?.violation;
+        let sound = run(None, seed).is_ok();
+        sound.then(|| Caught { profile: home(mutant), seed, runs: seed + 1, rule: v.rule, text: v.text })
+    })
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub enum Profile {
     Minimal,
     /// Everything is drawn, and whole classes of faults are left out at random.
     Swarm,
+    /// Disks are wiped, rot, or are cut off in the middle of a write, while copies are on their way over slow links.
+    Disks,
     /// More copies are lost than the protocol promises to survive: only what still holds is checked.
     OverBudget,
     /// Many nodes, few faults.
@@ -32,6 +34,7 @@ impl Profile {
             Profile::Crash => "crash",
             Profile::Minimal => "minimal",
             Profile::Swarm => "swarm",
+            Profile::Disks => "disks",
             Profile::OverBudget => "over-budget",
             Profile::Scale => "scale",
         }
@@ -41,8 +44,15 @@ impl Profile {
         Self::ALL.into_iter().find(|p| p.name() == name)
     }
     /// All of them.
-    pub const ALL: [Profile; 6] =
-        [Profile::FaultFree, Profile::Crash, Profile::Minimal, Profile::Swarm, Profile::OverBudget, Profile::Scale];
+    pub const ALL: [Profile; 7] = [
+        Profile::FaultFree,
+        Profile::Crash,
+        Profile::Minimal,
+        Profile::Swarm,
+        Profile::Disks,
+        Profile::OverBudget,
+        Profile::Scale,
+    ];
 }
 
 /// One node.

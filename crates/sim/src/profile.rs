@@ -87,11 +87,13 @@ impl<R: Source> Draw<R> {
             Profile::Minimal => 2,
             Profile::Scale => dice.between(24, 48) as usize,
             Profile::FaultFree => dice.between(1, 8) as usize,
+            Profile::Disks => dice.between(4, 6) as usize,
             _ => dice.between(2, 7) as usize,
         };
         let classes: Vec<Class> = match profile {
             Profile::FaultFree => Vec::new(),
             Profile::Crash | Profile::Scale => vec![Class::Crash],
+            Profile::Disks => vec![Class::Wipe, Class::BitRot, Class::Crash],
             _ => CLASSES.into_iter().filter(|_| dice.one_in(2)).collect(),
         };
         let end = dice.between(20, 90) * S;
@@ -117,6 +119,11 @@ impl<R: Source> Draw<R> {
         o.result_copies = self.dice.between(1, 3) as u8;
         o.timing = self.timing();
         o.faults_until = self.end;
+        if self.profile == Profile::Disks {
+            // Copies take seconds, so that a disk is lost between the first of them and the last.
+            o.link.blob_bytes_per_s = self.dice.log_between(300_000, 5_000_000);
+            o.disk.commit_us = self.dice.log_between(10 * MS, 300 * MS);
+        }
         let slots: u64 = o.nodes.iter().filter(|n| n.able).map(|n| u64::from(n.slots)).sum();
         let jobs = self.dice.between(1, 4);
         o.jobs = (0..jobs).map(|_| self.job(slots * self.end / 2 / jobs)).collect();
@@ -128,7 +135,8 @@ impl<R: Source> Draw<R> {
             o.bounce_ppm = 10_000;
         }
         let work: u64 = o.jobs.iter().map(|j| u64::from(j.total()) * mean(&j.work)).sum();
-        o.settle_us = 240 * S + 6 * work;
+        let moved: u64 = o.jobs.iter().map(results).sum();
+        o.settle_us = 240 * S + 6 * work + 6 * moved * S / o.link.blob_bytes_per_s;
         o
     }
 
@@ -193,7 +201,12 @@ impl<R: Source> Draw<R> {
     fn job(&mut self, work_us: u64) -> JobPlan {
         let mean_us = self.dice.log_between(200, 3 * S);
         let tasks = (work_us / mean_us).clamp(1, self.dice.log_between(1, 600)) as u32;
-        let copies = if self.dice.one_in(3) { Some(self.dice.between(1, 3) as u8) } else { None };
+        let wipes = self.profile == Profile::Disks;
+        let copies = if wipes || self.dice.one_in(3) {
+            Some(self.dice.between(if wipes { 3 } else { 1 }, 3) as u8)
+        } else {
+            None
+        };
         let takes = match self.dice.below(3) {
             0 => Duration::Fixed(mean_us),
             1 => Duration::Uniform(mean_us / 2, mean_us * 3 / 2),
@@ -209,7 +222,7 @@ impl<R: Source> Draw<R> {
             flaky_ppm: if !calm && self.dice.one_in(5) { 50_000 } else { 0 },
             poison: poison.then(|| self.dice.below(u64::from(tasks)) as u32),
             leaves: match self.dice.below(4) {
-                0 => Leaves::Blob(self.dice.log_between(5_000, 1_000_000)),
+                0 => Leaves::Blob(self.dice.log_between(5_000, if wipes { 50_000 } else { 1_000_000 })),
                 1 => Leaves::Inline(self.dice.log_between(1, 4_000) as u16),
                 _ => Leaves::Nothing,
             },
@@ -275,8 +288,12 @@ impl<R: Source> Draw<R> {
         if self.classes.is_empty() {
             return Vec::new();
         }
-        let most = if self.profile == Profile::Scale { 6 } else { 12 };
-        let mut out: Vec<Planned> = (0..self.dice.between(1, most))
+        let (least, most) = match self.profile {
+            Profile::Scale => (1, 6),
+            Profile::Disks => (10, 40),
+            _ => (1, 12),
+        };
+        let mut out: Vec<Planned> = (0..self.dice.between(least, most))
             .filter_map(|_| {
                 let at = self.dice.between(S / 2, self.end);
                 let classes = self.classes.clone();
@@ -290,7 +307,7 @@ impl<R: Source> Draw<R> {
 
     fn fault(&mut self, class: Class) -> Fault {
         let node = self.dice.below(self.nodes as u64) as usize;
-        let for_us = self.dice.log_between(50 * MS, 30 * S);
+        let for_us = self.dice.log_between(50 * MS, if self.profile == Profile::Disks { 2 * S } else { 30 * S });
         let crash = |disk, power| Fault::Crash { node, down_us: for_us, disk, power };
         let power = self.dice.one_in(3);
         match class {
@@ -319,6 +336,14 @@ impl<R: Source> Draw<R> {
             Class::Leave => Fault::Leave { node },
             Class::Forge => Fault::Forge { node },
         }
+    }
+}
+
+/// Bytes that the results of a job are.
+fn results(job: &JobPlan) -> u64 {
+    match job.work.leaves {
+        Leaves::Blob(len) => len * u64::from(job.total()),
+        Leaves::Inline(_) | Leaves::Nothing => 0,
     }
 }
 

@@ -1,14 +1,16 @@
 //! Commits and blobs: what becomes durable, when, and what a fetch brings.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use filch_core::{FetchId, Input, Ticket};
+use filch_core::{FetchId, Input, Mutant, Ticket};
 use filch_types::record::Record;
 use filch_types::{BlobId, JobId, Manifest, NodeId};
 
 use crate::disk::Pending;
 use crate::host::{Fetch, FetchFor};
 use crate::oracle::Seen;
+use crate::shelf::{Print, Read};
 use crate::world::{Ev, World};
 
 /// Tries of a fetch that gets nothing.
@@ -103,7 +105,8 @@ impl World {
             host.shelf.retain(job, *blob);
         }
         let all = blobs.iter().map(|b| b.0).collect();
-        host.fetches.insert(number, Fetch { what, job, all, missing, from, step: None, steps: 0 });
+        let fetch = Fetch { what, job, all, missing, from, step: None, steps: 0, liars: BTreeSet::new() };
+        host.fetches.insert(number, fetch);
         let (life, delay) = (host.life, self.streams.blobs.between(50, 2_000));
         self.after(delay, Ev::Fetch { host: h, life, fetch: number });
     }
@@ -131,14 +134,16 @@ impl World {
         }
         let from: Vec<usize> = fetch.from.iter().filter_map(|id| self.host_of(id)).filter(|p| *p != h).collect();
         let full = self.hosts[h].disk.full > 0;
-        let source = from.into_iter().filter(|p| !full && self.stream(h, *p)).find_map(|p| {
+        let sound = |p: &usize| !full && !fetch.liars.contains(p) && self.stream(h, *p);
+        let source = from.into_iter().filter(sound).find_map(|p| {
             let has: Vec<_> = fetch.missing.iter().filter(|(b, _)| self.hosts[p].shelf.has(*b)).copied().collect();
             (!has.is_empty()).then_some((p, has))
         });
         let Some((peer, blobs)) = source.filter(|_| fetch.steps < MAX_STEPS) else {
             return self.fetch_failed(h, fetch, if full { "no room" } else { "no provider" });
         };
-        let bytes = blobs.iter().map(|b| b.1).sum();
+        let here = |b: &(BlobId, u64)| self.hosts[h].shelf.partial(b.0).map_or(0, |p| p.len.min(b.1));
+        let bytes = blobs.iter().map(|b| b.1 - here(b)).sum();
         let clog = self.net.clogs.get(&(peer, h)).copied().unwrap_or(0);
         let delay = self.links.transfer(peer, h, bytes) + clog;
         fetch.step = Some((peer, blobs));
@@ -148,13 +153,15 @@ impl World {
     }
 
     fn fetch_landed(&mut self, h: usize, peer: usize, blobs: Vec<(BlobId, u64)>, fetch: &mut Fetch) {
-        if self.hosts[h].disk.full > 0 || !self.stream(h, peer) {
+        if self.hosts[h].disk.full > 0 {
             return;
         }
+        if !self.stream(h, peer) {
+            return self.broke_off(h, &blobs);
+        }
         for (blob, len) in blobs {
-            if self.hosts[peer].shelf.has(blob) {
+            if self.receive(h, peer, fetch, blob, len) {
                 self.stats.blobs += 1;
-                self.hosts[h].shelf.put(fetch.job, blob, len, false);
                 fetch.missing.retain(|(b, _)| *b != blob);
             }
         }
@@ -167,6 +174,49 @@ impl World {
         }
     }
 
+    /// The stream broke while these were on their way: what came of the first of them stays.
+    fn broke_off(&mut self, h: usize, blobs: &[(BlobId, u64)]) {
+        let Some(&(blob, len)) = blobs.first() else { return };
+        let came = self.streams.blobs.below(len.max(1));
+        self.hosts[h].shelf.interrupt(blob, came);
+    }
+
+    /// A blob arrives whole, as its holder read it; false if it is not what it should be.
+    fn receive(&mut self, h: usize, peer: usize, fetch: &mut Fetch, blob: BlobId, len: u64) -> bool {
+        let Read::Bytes(sent) = self.read_checked(peer, blob) else { return false };
+        self.seen(&Seen::Served { host: peer, to: h, blob, print: sent });
+        let checked = self.options.mutant != Some(Mutant::UncheckedTransfer);
+        let torn = self.hosts[h].shelf.partial(blob).is_some_and(|p| p.torn);
+        if checked && torn {
+            // From its beginning again.
+            self.hosts[h].shelf.discard(blob);
+            return false;
+        }
+        if checked && sent != Print::of(blob) {
+            fetch.liars.insert(peer);
+            return false;
+        }
+        let print = if torn { sent.damaged() } else { sent };
+        self.hosts[h].shelf.put_bytes(fetch.job, blob, len, print, false);
+        true
+    }
+
+    /// Every read is checked. What does not match is dropped, and the core hears of it.
+    pub(crate) fn read_checked(&mut self, h: usize, blob: BlobId) -> Read {
+        let checked = self.options.mutant != Some(Mutant::UncheckedRead);
+        let read = self.hosts[h].shelf.read(blob, checked);
+        if read == Read::Damaged {
+            let needs = |j: &JobId| self.info(*j).is_some_and(|i| i.closure.iter().any(|(b, _)| *b == blob));
+            let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.keys().copied().filter(needs).collect();
+            for job in jobs {
+                self.hosts[h].rotten.insert(job);
+                let life = self.hosts[h].life;
+                self.after(0, Ev::Scrub { host: h, life, job });
+            }
+        }
+        read
+    }
+
     fn fetched(&mut self, h: usize, fetch: Fetch) {
         let job = fetch.job;
         match fetch.what {
@@ -176,7 +226,14 @@ impl World {
                 if !blobs.iter().all(|(b, _)| self.hosts[h].shelf.sync(*b)) {
                     return self.feed(h, Input::ClosureFailed(job, "a blob went away".into()));
                 }
-                self.hosts[h].rotten.remove(&job);
+                if self.closure_durable(h, job) {
+                    self.hosts[h].rotten.remove(&job);
+                } else if self.rot_alone(h, job) {
+                    // What was here already has rotted; it shows at the next scrub.
+                    self.hosts[h].rotten.insert(job);
+                    let (life, delay) = (self.hosts[h].life, self.streams.blobs.between(1_000, 10_000_000));
+                    self.after(delay, Ev::Scrub { host: h, life, job });
+                }
                 self.feed(h, Input::ClosureHeld(job));
             }
             FetchFor::Blobs(id) => {
@@ -222,6 +279,12 @@ impl World {
 
     /// A scrub, or a read, finds what rotted.
     pub(crate) fn scrub(&mut self, h: usize, job: JobId) {
+        let blobs = self.info(job).map(|i| i.closure.clone()).unwrap_or_default();
+        for (blob, _) in blobs {
+            if self.hosts[h].shelf.read(blob, true) == Read::Damaged {
+                self.hosts[h].rotten.insert(job);
+            }
+        }
         // It stays on the list until the bytes are back: a node that stands still learns of it later.
         if self.hosts[h].rotten.contains(&job) && !self.closure_durable(h, job) {
             self.feed(h, Input::ClosureLost(job));

@@ -15,6 +15,7 @@ use crate::known::{JobInfo, value_of};
 use crate::model::Course;
 use crate::options::{Leaves, Work};
 use crate::oracle::Seen;
+use crate::shelf::Read;
 use crate::world::{Ev, World};
 
 /// Launches in one slot, the running one included.
@@ -57,6 +58,7 @@ impl World {
             step,
             stopping: false,
             dud,
+            inputs: Vec::new(),
             launch,
         });
         let Some(info) = self.info(job).filter(|_| !dud) else {
@@ -65,7 +67,7 @@ impl World {
         let part = self.hosts[h].slots[usize::from(slot)].now.as_ref().and_then(|b| World::part_blob(&b.launch));
         let mut needed = self.inputs(&info, tasks);
         needed.extend(part);
-        if needed.iter().any(|(b, _)| !self.hosts[h].shelf.has(*b)) {
+        if !self.take_inputs(h, slot, job, &needed) {
             let life = self.hosts[h].life;
             self.after(0, Ev::Staging { host: h, life, launch: id });
             return self.fetch(h, FetchFor::Launch(slot, id), job, needed, from);
@@ -79,8 +81,25 @@ impl World {
         self.after(delay, Ev::Exec { host: h, life, slot, step });
     }
 
+    /// Copies what the tasks of the launch in this slot read; false if something of it is not here, or was not sound.
+    fn take_inputs(&mut self, h: usize, slot: u16, job: JobId, needed: &[(BlobId, u64)]) -> bool {
+        let mut taken = Vec::with_capacity(needed.len());
+        for (blob, _) in needed {
+            match self.read_checked(h, *blob) {
+                Read::Bytes(print) => taken.push((*blob, print)),
+                Read::Absent | Read::Damaged => {}
+            }
+        }
+        let all = taken.len() == needed.len();
+        if let Some(batch) = self.hosts[h].slots[usize::from(slot)].now.as_mut().filter(|b| all && b.launch.job == job)
+        {
+            batch.inputs = taken;
+        }
+        all
+    }
+
     /// Input blobs of some tasks of one group.
-    fn inputs(&self, info: &JobInfo, tasks: Range) -> Vec<(BlobId, u64)> {
+    pub(crate) fn inputs(&self, info: &JobInfo, tasks: Range) -> Vec<(BlobId, u64)> {
         let Some((_, group, first)) = info.manifest.spec.locate(tasks.lo) else { return Vec::new() };
         let mut out: Vec<(BlobId, u64)> = group.inputs.iter().map(|f| (f.blob, f.len)).collect();
         if let Generator::Items { list, len, .. } = &group.tasks {
@@ -98,8 +117,9 @@ impl World {
         if batch.launch.id != launch || batch.stopping {
             return;
         }
-        let step = batch.step;
-        if !ok {
+        let (step, job, tasks) = (batch.step, batch.launch.job, batch.launch.tasks);
+        let needed = self.info(job).filter(|_| ok).map(|info| self.inputs(&info, tasks));
+        if !needed.is_some_and(|needed| self.take_inputs(h, slot, job, &needed)) {
             return self.bounce(h, slot, "an input is not to be had");
         }
         self.feed(h, Input::Staged(launch));

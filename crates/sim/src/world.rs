@@ -479,7 +479,7 @@ impl World {
         // What was put aside for jobs that the ledger does not know is left over from a crash.
         for job in host.shelf.jobs() {
             if !known.contains(&job) && !crate::clients::is_pending(job) {
-                host.shelf.release(job);
+                host.shelf.abandon(job);
             }
         }
         host.node = Some(node);
@@ -645,6 +645,13 @@ impl World {
     /// Whether the job's whole input closure is durable here.
     pub fn closure_durable(&self, h: usize, job: JobId) -> bool {
         self.known.jobs.get(&job).is_some_and(|j| j.closure.iter().all(|(b, _)| self.hosts[h].shelf.durable(*b)))
+    }
+    /// Whether all that this node lacks of the job's input closure is gone by rot that nobody has noticed.
+    pub fn rot_alone(&self, h: usize, job: JobId) -> bool {
+        let shelf = &self.hosts[h].shelf;
+        let fine = |b| shelf.durable(b) || shelf.rotted(b);
+        self.hosts[h].rotten.contains(&job)
+            || self.known.jobs.get(&job).is_some_and(|j| j.closure.iter().all(|(b, _)| fine(*b)))
     }
     /// Whether a delete fact of this job is durable anywhere.
     pub fn deleted_anywhere(&self, job: JobId) -> bool {

@@ -17,6 +17,12 @@ fn two_nodes() {
 }
 
 #[test]
+fn disks_are_wiped_while_copies_are_made() {
+    let runs = common::sweep(Profile::Disks, 0, 40);
+    assert!(runs.iter().map(|r| r.stats.faults).sum::<u64>() > 200, "disks are really wiped");
+}
+
+#[test]
 fn more_losses_than_promised_to_survive() {
     common::sweep(Profile::OverBudget, 0, 100);
 }

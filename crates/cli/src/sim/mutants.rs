@@ -5,7 +5,7 @@ use std::time::Instant;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use filch_sim::Mutant;
-use filch_sim::mutants::{Caught, MUTANTS, PROFILES, about, catch_while, name};
+use filch_sim::mutants::{Caught, MUTANTS, about, catch_while, name};
 use serde_json::json;
 
 use super::progress::Progress;
@@ -17,8 +17,8 @@ use crate::render::words::{count, tame};
 
 /// Plant bugs into the protocol one by one, and see whether the rules notice
 ///
-/// Each bug is run with seed after seed of the profiles fault-free, crash, swarm and minimal until a rule of the protocol breaks that
-/// holds without the bug. A bug that is not caught means that the checks prove less than they seem to.
+/// Each bug is run with seed after seed of the profile that shows it soonest, until a rule of the protocol breaks that holds without
+/// the bug. A bug that is not caught means that the checks prove less than they seem to.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -31,7 +31,7 @@ pub(super) struct MutantsArgs {
     /// Which [default: all]
     #[arg(value_name = "BUG", hide_possible_values = true, value_parser = PossibleValuesParser::new(MUTANTS.map(name)))]
     bugs: Vec<String>,
-    /// Seeds of each profile until a bug counts as not caught
+    /// Seeds until a bug counts as not caught
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     seeds: u64,
     /// So many at a time [default: the number of processors]
@@ -73,11 +73,10 @@ pub(super) fn run(args: &MutantsArgs, voice: Voice) -> Result<u8, Error> {
         let ended = bugs.len() - caught - missed;
         let missed = if missed > 0 { show::good(false, &format!(", {missed} NOT CAUGHT")) } else { String::new() };
         let ended = if ended > 0 { format!("; ended by Ctrl-C before the other {ended} were") } else { String::new() };
-        let most = args.seeds * PROFILES.len() as u64;
         voice.put(&format!(
             "\n{caught} of {} caught{missed} within {} in {}{ended}\n",
             count(bugs.len() as u64, "bug"),
-            count(most, "run"),
+            count(args.seeds, "run"),
             show::wall(begun.elapsed())
         ))?;
     }

@@ -83,7 +83,9 @@ fn target(args: &ReplayArgs) -> Result<Target, SimError> {
     };
     let mut target = match drawn() {
         Some((profile, seed)) => {
-            Target { options: Options::draw(profile, seed), expected: None, about: args.target.clone() }
+            let drawn = Options::draw(profile, seed);
+            let options = args.mutant.map_or(drawn.clone(), |m| mutants::stage(m, drawn));
+            Target { options, expected: None, about: args.target.clone() }
         }
         None if !path.exists() && args.target.contains(':') => return Err(SimError::Target(args.target.clone())),
         None => {

@@ -210,6 +210,7 @@ impl Node {
     fn apply_beat_ack(&mut self, from: NodeId, sent: Timestamp, ack: JobBeatAck) {
         let me = self.id;
         let lease = self.cfg.timing.lease_worker;
+        let across_clocks = self.planted(Mutant::LeaseAcrossClocks) && from != me;
         let Some(job) = self.jobs.get_mut(&ack.job) else { return };
         if ack.state != JobState::Active {
             // An end is told by facts, whatever the epoch and the office: nothing held has to be listed any more.
@@ -232,7 +233,9 @@ impl Node {
         if from != me || job.steward.as_ref().is_some_and(|s| s.granting) {
             job.work.heard_steward(sent);
         }
-        job.work.renew(sent, lease);
+        if !across_clocks {
+            job.work.renew(sent, lease);
+        }
         while job.work.given.front().is_some_and(|g| g.seq <= ack.given_upto) {
             job.work.given.pop_front();
         }

@@ -81,10 +81,8 @@ impl Node {
             self.event_final(id, &facts);
         }
         self.commit(blobs, records, Then::Facts { job: id, facts, ack: None, made });
-        match made {
-            Made::Pack => self.send_outbox(id, true),
-            Made::Here | Made::Asked(_) if !self.planted(Mutant::CancelNotRepeated) => {}
-            _ => {}
+        if made == Made::Pack {
+            self.send_outbox(id, true);
         }
     }
 
@@ -269,7 +267,7 @@ impl Node {
         made: Made,
     ) {
         let (me, store) = (self.id, self.cfg.store);
-        let by_arrival = self.planted(Mutant::OrderByArrival);
+        let (by_arrival, untold) = (self.planted(Mutant::OrderByArrival), self.planted(Mutant::CancelNotRepeated));
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut touched: Vec<(Range, u32)> = Vec::new();
         let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
@@ -280,8 +278,11 @@ impl Node {
                 continue;
             }
             self.counters.facts += 1;
-            let change =
-                if by_arrival { job.fold.apply_by_arrival(*fact_id, fact) } else { job.fold.apply(*fact_id, fact) };
+            let change = match fact.body {
+                FactBody::Cancel if untold => job.fold.cancel_untold(),
+                _ if by_arrival => job.fold.apply_by_arrival(*fact_id, fact),
+                _ => job.fold.apply(*fact_id, fact),
+            };
             touched.extend(change.touched);
             ready |= change.ready;
             grown.push(change.grown);
@@ -495,7 +496,7 @@ impl Node {
             return self.timers.sooner(Timer::Resend(id), job.quiet_until);
         }
         // A steward that waits for them hears of them at the usual pace; else those who never ack are tried ever more rarely.
-        job.unheard = if job.work.holds_any() { 0 } else { (job.unheard + u32::from(!only_new)).min(MAX_UNHEARD) };
+        job.unheard = if job.work.holds_any() { 0 } else { job.unheard };
         let again = Span(self.cfg.timing.resend.0 << job.unheard.saturating_sub(1));
         let Some(job) = self.jobs.get(&id) else { return };
         // The steward and the owner first, then as many others as r asks for.
@@ -526,9 +527,12 @@ impl Node {
         }
         let probe = if sends.is_empty() && !only_new { self.probe(id) } else { None };
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        if !only_new && !sends.is_empty() && !job.work.holds_any() {
+            job.unheard = (job.unheard + 1).min(MAX_UNHEARD);
+        }
         let mut stored: BTreeMap<NodeId, Vec<FactId>> = BTreeMap::new();
         if let Some((to, fact)) = probe {
-            job.probed = now;
+            job.probed = Some(now);
             stored.insert(to, vec![fact]);
         }
         let mut direct = Vec::new();
@@ -557,7 +561,7 @@ impl Node {
     /// or the job may have been deleted, and nobody tells a helper.
     fn probe(&self, id: JobId) -> Option<(NodeId, FactId)> {
         let job = self.jobs.get(&id).filter(|j| j.role != Role::Replica)?;
-        if self.now.since(job.probed).0 < 6 * self.cfg.timing.idle_beat.0 {
+        if job.probed.is_some_and(|at| self.now.since(at).0 < 6 * self.cfg.timing.idle_beat.0) {
             return None;
         }
         let steward = [job.steward_id];

@@ -187,6 +187,12 @@ impl Fold {
         }
     }
 
+    /// The planted bug `CancelNotRepeated`: a cancel is no fact, so that nothing compares or repeats it.
+    pub fn cancel_untold(&mut self) -> Change {
+        self.cancelled = true;
+        Change::default()
+    }
+
     /// The planted bug `OrderByArrival`: what came last wins.
     pub fn apply_by_arrival(&mut self, id: FactId, fact: &Fact) -> Change {
         let change = self.apply(id, fact);

@@ -215,6 +215,8 @@ pub(crate) struct Job {
     pub recorded: bool,
     /// Manifest and closure are durably here.
     pub held: bool,
+    /// Its disk says that it is a holder, also while inputs that were lost are fetched again: what it says is never started over.
+    pub kept: bool,
     pub fetching: bool,
     /// How often in a row the closure could not be had.
     pub starved: u32,
@@ -254,7 +256,7 @@ pub(crate) struct Job {
     /// Delivered packs whose row in the outbox found the disk full when it was to go.
     pub delivered: BTreeSet<FactId>,
     /// When somebody was last asked what has become of packs that nobody acks.
-    pub probed: Timestamp,
+    pub probed: Option<Timestamp>,
     /// Answers in a row that the job is unknown, to a node that does not keep it itself.
     pub strayed: u32,
     /// Nothing is asked or said about it before.
@@ -306,6 +308,7 @@ impl Job {
             pace: Pace::default(),
             recorded: false,
             held: false,
+            kept: false,
             fetching: false,
             starved: 0,
             holders: BTreeMap::new(),
@@ -328,7 +331,7 @@ impl Job {
             short_since: None,
             thin_since: None,
             delivered: BTreeSet::new(),
-            probed: Timestamp::default(),
+            probed: None,
             strayed: 0,
             quiet_until: Timestamp::default(),
             unheard: 0,

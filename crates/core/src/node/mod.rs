@@ -246,7 +246,7 @@ impl Node {
             },
             Record::Held(id) => {
                 if let Some(job) = self.jobs.get_mut(&id) {
-                    job.held = true;
+                    (job.held, job.kept) = (true, true);
                 }
             }
             Record::Fact(id, fact_id, signed) => match (self.jobs.get_mut(&id), signed.decode()) {

@@ -100,7 +100,7 @@ impl Node {
     pub(super) fn now_held(&mut self, id: JobId) {
         let (me, store, machine) = (self.id, self.cfg.store, self.cfg.machine);
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        job.held = true;
+        (job.held, job.kept) = (true, true);
         job.fetching = false;
         job.recorded = true;
         job.settled.clear();
@@ -256,7 +256,8 @@ impl Node {
         let (me, now) = (self.id, self.now);
         let (two, lonely) = (self.planted(Mutant::TwoPinsInFlight), self.cfg.timing.lonely_pin);
         let Some(job) = self.jobs.get(&id) else { return };
-        if job.manifest.owner != me || job.pinnable.is_empty() || (job.pin_in_flight && !two) {
+        // An owner that lost its disk and only helps would start over when it is asked to keep the job again, pins and all (S5).
+        if job.manifest.owner != me || !job.kept || job.pinnable.is_empty() || (job.pin_in_flight && !two) {
             return;
         }
         let alive = job.replicas.iter().filter(|r| self.alive(**r)).count().max(1);

@@ -255,6 +255,7 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.fold = super::fold::Fold::new(&job.manifest.spec);
         job.state = job.folded_state();
+        job.kept = false;
         job.outbox.clear();
         job.in_flight.clear();
         job.settled.clear();

@@ -93,11 +93,6 @@ impl Node {
             return self.revoked(id, asker);
         }
         self.make_fact(id, FactBody::Cancel, Made::Asked(asker));
-        if self.planted(Mutant::CancelNotRepeated)
-            && let Some(job) = self.jobs.get_mut(&id)
-        {
-            job.replicas.truncate(1);
-        }
     }
 
     /// It is on disk: only now anybody hears of it (P2).

@@ -10,7 +10,7 @@ use filch_types::{JobId, NodeId, Timestamp, limits};
 
 use super::bags::{BagRun, Want};
 use super::beats::remove_counted;
-use super::job::{CAREFUL, COPY, Tag, lease_run};
+use super::job::{CAREFUL, COPY, Job, Tag, lease_run};
 use super::{Asked, Node, Running, Timer};
 use crate::Mutant;
 use crate::io::{Event, Launch, LaunchId, Output, Token};
@@ -159,11 +159,15 @@ impl Node {
         }
     }
 
+    /// Those of these jobs whose queue may start: what waits for a steward that is gone must not keep the slots from other jobs.
+    fn startable<'a>(&'a self, ids: &'a [JobId]) -> impl Iterator<Item = &'a Job> + 'a {
+        ids.iter().filter_map(|id| self.jobs.get(id)).filter(|j| self.now < j.work.lease_until)
+    }
+
     /// Microseconds of work queued here, per slot; unknown durations count as none.
     fn queued_work(&self, ids: &[JobId]) -> u64 {
-        let ns: u64 = ids
-            .iter()
-            .filter_map(|id| self.jobs.get(id))
+        let ns: u64 = self
+            .startable(ids)
             .map(|j| j.work.queue.len().saturating_mul(j.work.task_ns.unwrap_or(0)))
             .fold(0, u64::saturating_add);
         ns / 1000 / self.slots.len().max(1) as u64
@@ -179,7 +183,7 @@ impl Node {
         if self.queued_work(ids) >= ahead / 2 {
             return;
         }
-        let mut hoped = self.queued + busy;
+        let mut hoped = self.startable(ids).map(|j| j.work.queue.len()).sum::<u64>() + busy;
         let mut wake: Option<Timestamp> = None;
         for &id in ids {
             let Some(job) = self.jobs.get(&id) else { continue };
@@ -303,7 +307,7 @@ impl Node {
     /// Nothing was to be had: goes quiet for longer and longer, until it hears of work.
     fn no_luck(&mut self, id: JobId) {
         let t = &self.cfg.timing;
-        let (min, max) = (t.quiet_min.0, t.quiet_max.0);
+        let (min, max) = (t.quiet_min.0, if self.planted(Mutant::NoBackOff) { t.quiet_min.0 } else { t.quiet_max.0 });
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.work.asking = false;
         job.work.backoff = (job.work.backoff * 2).clamp(min, max);
@@ -334,6 +338,7 @@ impl Node {
 
     fn take_grant(&mut self, id: JobId, sent: Timestamp, epoch: u32, grant: Option<u64>, runs: Vec<LeaseRun>) {
         let lease = self.cfg.timing.lease_worker;
+        let across_clocks = self.planted(Mutant::LeaseAcrossClocks);
         self.known_there(id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.work.asking = false;
@@ -351,7 +356,10 @@ impl Node {
             }
             job.work.seen_grant = grant;
         }
-        job.work.renew(sent, lease);
+        match grant {
+            Some(at) if across_clocks => job.work.lease_until = Timestamp(at) + lease,
+            _ => job.work.renew(sent, lease),
+        }
         let total = job.fold.total();
         let mut added = 0;
         for run in runs.into_iter().take(limits::MAX_GRANT_RUNS).filter(|r| r.range().hi <= total) {

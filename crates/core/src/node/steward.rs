@@ -263,7 +263,7 @@ impl Node {
     /// Leases up to `want` tasks of the pool to `to`: guided self-scheduling, so that the last ones spread by themselves.
     pub(super) fn grant(&mut self, id: JobId, to: NodeId, want: u32) -> Option<Granted> {
         let (now, t) = (self.now, self.cfg.timing.clone());
-        let twice = self.planted(Mutant::GrantTwice);
+        let (twice, clock) = (self.planted(Mutant::GrantTwice), self.planted(Mutant::LeaseAcrossClocks));
         let boot = self.peers.get(&to).and_then(|p| p.hello.as_ref()).map_or(0, |h| h.boot);
         let job = self.jobs.get_mut(&id)?;
         let s = job.steward.as_mut()?;
@@ -303,6 +303,9 @@ impl Node {
         }
         // One count for all workers: it must not start over when a lease ends.
         s.next_grant += 1;
+        if clock {
+            s.next_grant = s.next_grant.max(now.0);
+        }
         let grant = s.next_grant;
         let lease = s.workers.entry(to).or_default();
         lease.boot = boot;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use filch_types::ranges::Range;
-use filch_types::wire::JobState;
+use filch_types::wire::{JobState, LeaseRun};
 use filch_types::{FactId, JobId, NodeId, StoreId};
 
 use super::Node;
@@ -192,6 +192,11 @@ impl Node {
         let s = self.jobs.get(&id)?.steward.as_ref()?;
         let held = s.leased.iter().map(|(r, (n, _))| (r, *n)).collect();
         Some(Leases { epoch: s.epoch, granting: s.granting, held, copies: s.copies.iter().collect() })
+    }
+
+    /// What this node holds of a job as a worker: queued, executing, or executed and not acked by the steward. For oracles (S11).
+    pub fn holding(&self, id: JobId) -> Vec<Range> {
+        self.jobs.get(&id).map(|j| j.work.held().iter().map(LeaseRun::range).collect()).unwrap_or_default()
     }
 
     /// Sizes of all tables, by name: for metrics and the oracle that everything has a bound (S10).

@@ -24,6 +24,7 @@ mod s6;
 mod s7;
 mod s8;
 mod s9;
+mod stores;
 
 use filch_core::view::Role;
 use filch_core::{ClientId, Input, Output, Reply};
@@ -31,11 +32,12 @@ use std::collections::BTreeSet;
 
 use filch_types::record::Record;
 use filch_types::wire::{JobState, Response};
-use filch_types::{JobId, NodeId};
+use filch_types::{BlobId, JobId, NodeId};
 
 use crate::fault::DiskAfter;
 use crate::history::Run;
 use crate::options::{Checks, Options, Profile};
+use crate::shelf::Print;
 use crate::world::World;
 use l1::L1;
 use l2::L2;
@@ -105,6 +107,22 @@ pub enum Seen<'a> {
         to: usize,
         /// With what.
         response: &'a Response,
+    },
+    /// A blob stream answers with these bytes.
+    Served {
+        /// By whom.
+        host: usize,
+        /// To whom.
+        to: usize,
+        /// Which.
+        blob: BlobId,
+        /// With what.
+        print: Print,
+    },
+    /// A process is about to end, or to be told to: it is still as it was.
+    Struck {
+        /// Where.
+        host: usize,
     },
     /// A client is answered.
     Replied {
@@ -179,7 +197,7 @@ pub fn all(options: &Options) -> Vec<Box<dyn Oracle>> {
         Box::new(S8),
         Box::new(S9),
         Box::new(S10),
-        Box::new(S11),
+        Box::new(S11::default()),
         Box::new(S12::default()),
         Box::new(S13::default()),
         Box::new(S14),
@@ -211,7 +229,7 @@ fn cheap() -> Vec<Box<dyn Oracle>> {
         Box::new(Parts::default()),
         Box::new(S8),
         Box::new(S10),
-        Box::new(S11),
+        Box::new(S11::default()),
         Box::new(S12::default()),
         Box::new(S13::default()),
         Box::new(L1),

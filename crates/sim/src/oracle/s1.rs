@@ -1,5 +1,6 @@
 //! S1: an acked job survives the loss of any k-1 of its holders. At the moment of the ack, k distinct nodes hold manifest and
-//! whole input closure on disk, under the store that is counted; and whoever says `Held` does hold them. Guards P1, P2, P3.
+//! whole input closure on disk, under the store that is counted; and whoever says `Held` does hold them. A holder whose disk was wiped
+//! is none from the moment on at which whoever counts has heard of its new store. Guards P1, P2, P3, and that beliefs are kept by store.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +8,14 @@ use filch_core::{Output, Reply};
 use filch_types::wire::Message;
 use filch_types::{JobId, NodeId};
 
+use super::stores::Stores;
 use super::{Oracle, Seen};
-use crate::fault::DiskAfter;
 use crate::world::World;
 
 /// See the module.
 #[derive(Default)]
 pub struct S1 {
-    /// Nodes whose disk was lost: a copy that was there when it was counted may be gone when the ack is read.
-    lost: BTreeSet<usize>,
+    stores: Stores,
 }
 
 impl S1 {
@@ -23,7 +23,7 @@ impl S1 {
         let host = &world.hosts[h];
         let recorded = host.disk.image.jobs.get(&job).is_some_and(|k| k.manifest.is_some() && k.held);
         // Rot that nobody has noticed is the fault's doing.
-        recorded && (world.closure_durable(h, job) || host.rotten.contains(&job))
+        recorded && (world.closure_durable(h, job) || world.rot_alone(h, job))
     }
 
     fn acked(&self, world: &World, h: usize, job: JobId, holders: &[NodeId]) -> Result<(), String> {
@@ -35,7 +35,7 @@ impl S1 {
         }
         for id in names {
             let Some(peer) = world.host_of(id) else { return Err(format!("{job:?} is held by nobody: {id:?}")) };
-            let excused = self.lost.contains(&peer) || world.deleted_anywhere(job);
+            let excused = self.stores.excused(world, h, peer) || world.deleted_anywhere(job);
             if !excused && !self.holds(world, peer, job) {
                 return Err(format!("n{h} accepts {job:?} counting n{peer}, whose disk does not hold it"));
             }
@@ -50,10 +50,8 @@ impl Oracle for S1 {
     }
 
     fn saw(&mut self, world: &World, seen: &Seen<'_>) -> Result<(), String> {
+        self.stores.saw(world, seen);
         match seen {
-            Seen::Crashed { host, disk: DiskAfter::Wiped | DiskAfter::RolledBack } => {
-                self.lost.insert(*host);
-            }
             Seen::Replied { host, reply: Reply::Accepted { job, holders }, .. } => {
                 return self.acked(world, *host, *job, holders);
             }

@@ -50,7 +50,7 @@ fn is_member(world: &World, h: usize, job: JobId) -> bool {
 /// Everything that the node's disk has of a job that it holds from now on.
 fn holds(world: &World, h: usize, job: JobId) -> Result<(), String> {
     let host = &world.hosts[h];
-    if host.rotten.contains(&job) || world.deleted_anywhere(job) {
+    if world.rot_alone(h, job) || world.deleted_anywhere(job) {
         return Ok(());
     }
     if !world.closure_durable(h, job) {

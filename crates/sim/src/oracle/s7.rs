@@ -1,10 +1,13 @@
-//! S7: no execution reads bytes that do not match their hash. Contents are not simulated; what can be checked here is that
-//! an execution starts only when every input blob that it reads is in the node's own store. (That a store gives out only
-//! matching bytes is tested where stores are written.) Guards P1, P15.
+//! S7: no execution reads, and no reply carries, bytes that do not match their hash. What a task reads is what was in the store when
+//! its inputs were copied for it, whatever rots later; and whatever a node sends, blobs, manifests or facts, are the bytes of the name
+//! that they were asked for by. There is no excuse: a disk may rot, a transfer may be torn, but who reads them looks. Guards P1, P15.
 
-use filch_types::manifest::Generator;
+use filch_types::NodeId;
+use filch_types::sign::Simulated;
+use filch_types::wire::Response;
 
 use super::{Oracle, Seen};
+use crate::shelf::Print;
 use crate::world::World;
 
 /// See the module.
@@ -17,23 +20,34 @@ impl Oracle for S7 {
     }
 
     fn saw(&mut self, world: &World, seen: &Seen<'_>) -> Result<(), String> {
-        let Seen::Runs { host, job, index, .. } = seen else { return Ok(()) };
-        let Some(info) = world.info(*job) else { return Err(format!("n{host} runs a task of an unknown job")) };
-        let Some((_, group, first)) = info.manifest.spec.locate(*index) else {
-            return Err(format!("n{host} runs {job:?}#{index}, which is no task of it"));
-        };
-        let here = &world.hosts[*host];
-        let mut reads: Vec<_> = group.inputs.iter().map(|f| f.blob).collect();
-        if let Generator::Items { list, .. } = &group.tasks {
-            let item = world.known.lists.get(list).and_then(|l| l.get(first as usize));
-            reads.extend(item.map(|i| i.0));
-        }
-        // Rot may take a blob between staging and start: a real store would refuse the read.
-        match reads.iter().find(|b| !here.shelf.has(**b)) {
-            Some(b) if !here.rotten.contains(job) && !world.deleted_anywhere(*job) => {
-                Err(format!("n{host} runs {job:?}#{index} without its input {b:?}"))
+        match seen {
+            Seen::Runs { host, job, index, run } => {
+                let Some(info) = world.info(*job) else { return Err(format!("n{host} runs a task of an unknown job")) };
+                let here = &world.hosts[*host];
+                let batch = here.slots.iter().filter_map(|s| s.now.as_ref()).find(|b| b.launch.id == run.launch);
+                let Some(batch) = batch else { return Err(format!("n{host} runs {job:?}#{index} in no slot")) };
+                let task = filch_types::ranges::Range::new(*index, *index + 1);
+                for (blob, _) in world.inputs(&info, task) {
+                    let read = batch.inputs.iter().find(|(b, _)| *b == blob).map(|(_, print)| *print);
+                    if read != Some(Print::of(blob)) {
+                        return Err(format!("n{host} runs {job:?}#{index}, which reads {read:?} for {blob:?}"));
+                    }
+                }
             }
-            _ => Ok(()),
+            Seen::Served { host, to, blob, print } if *print != Print::of(*blob) => {
+                return Err(format!("n{host} sends n{to} other bytes than those of {blob:?}"));
+            }
+            Seen::Answered { host, to, response: Response::Manifest(m) } if world.info(m.job()).is_none() => {
+                return Err(format!("n{host} sends n{to} a manifest of no job"));
+            }
+            Seen::Answered { host, to, response: Response::Facts(facts) } => {
+                let keys = Simulated(NodeId::default());
+                if let Some(f) = facts.iter().find(|f| f.open(&keys).is_err()) {
+                    return Err(format!("n{host} sends n{to} {:?}, which is no fact", f.id()));
+                }
+            }
+            _ => {}
         }
+        Ok(())
     }
 }
