@@ -276,6 +276,8 @@ impl Node {
         let grant = s.next_grant;
         let lease = s.workers.entry(to).or_default();
         lease.boot = boot;
+        // What it last said of an earlier attempt says nothing of this one.
+        parts.iter().for_each(|r| lease.running.remove(*r));
         lease.pending.insert(grant, (parts.clone(), now + t.lease));
         if lease.expires < now + t.lease {
             lease.expires = now + t.lease;
