@@ -54,6 +54,14 @@ fn second(key: &[u8; 64]) -> [u8; 32] {
     out
 }
 
+/// The next key; false after the last.
+fn increment(key: &mut [u8; 64]) -> bool {
+    key.iter_mut().rev().any(|b| {
+        *b = b.wrapping_add(1);
+        *b != 0
+    })
+}
+
 fn encode(entry: &Entry) -> Vec<u8> {
     let mut row = Vec::with_capacity(28);
     row.extend_from_slice(&entry.len.to_le_bytes());
@@ -92,22 +100,31 @@ pub(crate) fn only_full(e: &redb::Error) -> bool {
 }
 
 impl Index {
-    /// Opens the index, making it first if there is none. Made under another name, so that a crash leaves no half of it.
-    pub(crate) fn open(root: &Path, path: &Path) -> Result<Self, OpenError> {
+    /// Makes an index, under another name until `fill` has filled it, so that a crash leaves no half of one.
+    pub(crate) fn create(
+        root: &Path,
+        path: &Path,
+        fill: impl FnOnce(&Self) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
-        if !path.try_exists().map_err(io)? {
-            let fresh = path.with_extension("new");
-            remove(&fresh).map_err(io)?;
-            let db = open_database(&fresh).map_err(|e| open_error(root, e.into()))?;
-            init(&db).map_err(|e| open_error(root, e))?;
-            drop(db);
-            std::fs::File::open(&fresh).and_then(|f| f.sync_all()).map_err(io)?;
-            std::fs::rename(&fresh, path).map_err(io)?;
-            sync_dir(root).map_err(io)?;
-            if let Some(parent) = root.parent().filter(|p| !p.as_os_str().is_empty()) {
-                sync_dir(parent).map_err(io)?;
-            }
+        let fresh = path.with_extension("new");
+        remove(&fresh).map_err(io)?;
+        let db = open_database(&fresh).map_err(|e| open_error(root, e.into()))?;
+        init(&db).map_err(|e| open_error(root, e))?;
+        let index = Self { path: fresh.clone(), db: RwLock::new(Some(db)) };
+        fill(&index)?;
+        drop(index);
+        std::fs::File::open(&fresh).and_then(|f| f.sync_all()).map_err(io)?;
+        std::fs::rename(&fresh, path).map_err(io)?;
+        sync_dir(root).map_err(io)?;
+        match root.parent().filter(|p| !p.as_os_str().is_empty()) {
+            Some(parent) => sync_dir(parent).map_err(io),
+            None => Ok(()),
         }
+    }
+
+    /// Opens an index that is there.
+    pub(crate) fn open(root: &Path, path: &Path) -> Result<Self, OpenError> {
         let db = open_database(path).map_err(|e| open_error(root, e.into()))?;
         check_format(root, &db)?;
         Ok(Self { path: path.to_owned(), db: RwLock::new(Some(db)) })
@@ -189,6 +206,26 @@ impl Index {
                 }
             }
             Ok(only)
+        })
+    }
+
+    /// Jobs that hold blobs.
+    pub(crate) fn holding(&self) -> Result<Vec<JobId>, redb::Error> {
+        self.read(|txn| {
+            let holds = txn.open_table(HOLDS)?;
+            let mut jobs = Vec::new();
+            let mut from = [0; 64];
+            // One row of each job is enough.
+            while let Some(row) = holds.range::<&[u8; 64]>(&from..)?.next() {
+                let mut job = [0; 32];
+                job.copy_from_slice(&row?.0.value()[..32]);
+                jobs.push(JobId(job));
+                from = pair(&job, &[0xff; 32]);
+                if !increment(&mut from) {
+                    break;
+                }
+            }
+            Ok(jobs)
         })
     }
 

@@ -4,7 +4,8 @@
 //! ```text
 //! lock                 held by the one process that has the store open
 //! index.redb           which blobs there are, where, and which jobs hold them; what it does not name does not exist
-//! packs/00000001       blobs of up to 1 MiB, one after another
+//! index.damaged        the index before, if it was damaged
+//! packs/00000001       blobs of up to 1 MiB, one after another, each behind a header that names it
 //! files/ab/abcd…       one larger blob each, and beside it abcd….obao, the inner nodes of its hash tree
 //! partial/abcd…        larger blobs on their way in, with an .obao of what has been verified
 //! tmp/                 files being written; emptied at open
@@ -19,7 +20,8 @@
 //! # Trust
 //! Nothing that is read is believed: whole blobs are hashed, streams and transfers are checked piece by piece against the hash
 //! tree before a byte is handed on. What does not match is dropped from the store and reported, so that it is fetched again.
-//! The tree beside a large blob is only a cache, rebuilt from the blob when it does not match.
+//! The tree beside a large blob is only a cache, rebuilt from the blob when it does not match. So is the index in the end: one that
+//! is damaged is made again from packs and files, every blob hashed; only who holds what has to be said again.
 
 mod error;
 mod flush;
@@ -29,6 +31,7 @@ mod packs;
 mod pieces;
 mod put;
 mod read;
+mod rebuild;
 mod receive;
 mod retain;
 mod state;
@@ -36,6 +39,7 @@ mod store;
 
 pub use crate::error::{OpenError, PutError, ReadError, ReceiveError, SyncError};
 pub use crate::read::BlobReader;
+pub use crate::rebuild::Rebuilt;
 pub use crate::receive::Receiver;
 pub use crate::store::{BlobStore, Fsync, Options, SystemFsync, Take, Usage};
 

@@ -98,7 +98,7 @@ impl Inner {
             return Ok(());
         }
         self.check_room(len)?;
-        let place = self.append(&mut state, bytes)?;
+        let place = self.append(&mut state, id, bytes)?;
         let epoch = state.totals.epoch;
         state.add(id, Entry { len, epoch, place });
         Ok(())

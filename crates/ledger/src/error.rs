@@ -26,7 +26,7 @@ pub enum OpenError {
     },
     /// Not a ledger, or damaged beyond what a crash does.
     #[error(
-        "{} is not a readable ledger ({why}); move it away and start again: jobs with other copies are not lost",
+        "{} is not a readable ledger ({why}); move it away and start again: jobs with copies on other nodes come back from there",
         path.display()
     )]
     Corrupt {

@@ -103,6 +103,14 @@ impl DataDir {
         }
         Ok(Self { path: path.to_owned(), _lock: lock, secret, store, boot })
     }
+    /// Another store from now on, durably: what the last one held is not here any more.
+    pub fn renew_store(&mut self) -> Result<(), DataDirError> {
+        let path = self.path.join("store");
+        let store = random::<16>().map_err(io_at(&path))?;
+        replace(&path, &store)?;
+        self.store = StoreId(store);
+        Ok(())
+    }
     /// Where the ledger is.
     pub fn ledger(&self) -> PathBuf {
         self.path.join("ledger.redb")

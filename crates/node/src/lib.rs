@@ -35,6 +35,7 @@ mod packs;
 mod pages;
 mod port;
 mod pump;
+mod restore;
 mod stats;
 mod transfer;
 mod up;

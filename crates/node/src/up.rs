@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use filch_blobs::BlobStore;
-use filch_core::view::Role;
 use filch_core::{Input, Node};
 use filch_exec::{Exec, ExecConfig, Handlers, Report};
 use filch_ledger::{Ledger, RedbLedger};
 use filch_net::{Command, Net, NetConfig, NetEvent};
-use filch_types::record::Record;
 use filch_types::sign::{Ed25519, Keyring};
-use filch_types::{BlobId, JobId, Manifest, NodeId};
+use filch_types::{BlobId, NodeId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +33,7 @@ use crate::outlet::Dispatch;
 use crate::packs::Packs;
 use crate::port;
 use crate::pump::{Copying, Pump};
+use crate::restore;
 use crate::stats::Stats;
 use crate::transfer::closure::Holder;
 use crate::transfer::jobs::Jobs;
@@ -153,13 +152,6 @@ impl Opener for NetOpener {
     }
 }
 
-/// What the ledger had at the start.
-struct Restored {
-    held: Vec<JobId>,
-    jobs: Vec<(JobId, Arc<Manifest>)>,
-    notes: Vec<(String, Vec<u8>)>,
-}
-
 /// Those of `all` that tasks may name.
 fn allowed(all: Handlers, wanted: Option<&[String]>) -> Result<Handlers, UpError> {
     let Some(wanted) = wanted else { return Ok(all) };
@@ -198,7 +190,7 @@ impl RunningNode {
     pub async fn start(config: Config) -> Result<Self, UpError> {
         let started = Instant::now();
         let runtime = tokio::runtime::Handle::current();
-        let dir = DataDir::open(&config.data_dir)?;
+        let mut dir = DataDir::open(&config.data_dir)?;
         let key = dir.cluster_key(config.cluster_key.as_deref())?;
         let machine = config.machine.map_or_else(|| dir.machine(), Ok)?;
         let keys = Ed25519::from_secret(&dir.secret);
@@ -217,7 +209,9 @@ impl RunningNode {
         let exec = start_exec(&config, &dir, me, host, &inbox)?;
 
         let mut ledger = RedbLedger::open(&dir.ledger())?;
-        let (node, restored) = restore(&config, &dir, machine, keys, &exec, &mut ledger)?;
+        restore::settle_store(&mut dir, &mut ledger)?;
+        let node = new_node(&config, &dir, machine, keys, &exec)?;
+        let (node, restored) = restore::restore(node, &mut ledger, &store)?;
         restored.held.iter().for_each(|job| held.add(*job));
         let reader = ledger.reader();
         let (disk, ledger_thread) = start_disk(ledger, &store, &inbox, &stats)?;
@@ -231,6 +225,10 @@ impl RunningNode {
         let fetcher = Arc::new(Fetcher::new(store.clone(), Arc::new(NetOpener(net.clone())), stats.clone()));
         let packs = Arc::new(Packs::new(reader.clone()));
         let holder = Holder { store: store.clone(), fetcher: fetcher.clone(), lists: lists.clone() };
+        if store.rebuilt().is_some() {
+            // Nobody holds the blobs of closures any more either, and some may be gone.
+            held.take_all().into_iter().for_each(|job| inbox.push(Input::ClosureLost(job)));
+        }
         let deliveries = Deliveries::new(
             delivery::Tools {
                 store: store.clone(),
@@ -244,6 +242,7 @@ impl RunningNode {
             runtime.clone(),
         );
         let drained = CancellationToken::new();
+        let again = holder.clone();
         let dispatch = Dispatch {
             inbox: inbox.clone(),
             net: net.clone(),
@@ -274,6 +273,7 @@ impl RunningNode {
         let pump = tokio::spawn(pump.run(net_events));
         let down = Down::new(config.grace);
         let ending = CancellationToken::new();
+        tokio::spawn(restore::fetch_again(again, restored.gone, ending.clone()));
         let swept = store.clone();
         let app = Arc::new(App {
             facts: http::Facts {
@@ -403,14 +403,13 @@ fn start_exec(
     Ok(Arc::new(Exec::new(exec, host, handlers, report)?))
 }
 
-fn restore(
+fn new_node(
     config: &Config,
     dir: &DataDir,
     machine: filch_types::MachineId,
     keys: Ed25519,
     exec: &Exec,
-    ledger: &mut RedbLedger,
-) -> Result<(Node, Restored), UpError> {
+) -> Result<Node, UpError> {
     let core = filch_core::Config {
         store: dir.store,
         machine,
@@ -423,20 +422,7 @@ fn restore(
         mutant: None,
     };
     let seed = crate::datadir::random().map_err(|source| DataDirError::Io { path: "randomness".into(), source })?;
-    let mut node = Node::new(core, Box::new(keys), seed, Clock.now());
-    let mut held = Vec::new();
-    let stats = ledger.replay(&mut |record| {
-        if let Record::Held(job) = &record {
-            held.push(*job);
-        }
-        node.restore(record);
-    })?;
-    tracing::info!(?stats, "ledger replayed");
-    let me = node.id();
-    let jobs = node.jobs().into_iter().filter(|j| j.role == Role::Replica || j.owner == me);
-    let jobs = jobs.filter_map(|j| Some((j.job, j.manifest?))).filter(|(_, m)| m.owner == me).collect();
-    let notes = ledger.reader().metas(delivery::PREFIX)?;
-    Ok((node, Restored { held, jobs, notes }))
+    Ok(Node::new(core, Box::new(keys), seed, Clock.now()))
 }
 
 fn start_disk(

@@ -100,3 +100,105 @@ pub async fn a_second_node_on_a_directory_is_refused() {
     assert_eq!(info.name, "a");
     node.end().await;
 }
+
+/// The blob store of a node that has ended. In one process its last task may still be on the way out.
+async fn blobs_of(dir: &std::path::Path) -> filch_blobs::BlobStore {
+    loop {
+        match filch_blobs::BlobStore::open(&dir.join("a/blobs"), Default::default()) {
+            Err(filch_blobs::OpenError::Locked { .. }) => tokio::task::yield_now().await,
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+/// Tasks that write more than a result carries inline.
+fn blobs(dir: &std::path::Path) -> serde_json::Value {
+    let group = json!({ "name": "main", "tasks": array(3), "outputs": ["out-{}"],
+        "program": { "command": ["sh", "-c", "seq $FILCH_INDEX 9999 | tee out-$FILCH_INDEX"] } });
+    let mut request = job(1, group);
+    request["deliver_to"] = json!(dir.to_str().unwrap());
+    request
+}
+
+pub async fn a_damaged_blob_index_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let node = start(config(dir.path(), "a", &[])).await;
+    let (id, _) = node.api.submit(&blobs(&out)).await;
+    let (first, _) = node.api.results(id, "follow=true&ordered=true").await;
+    node.end().await;
+    for junk in [None, Some(vec![9; 5000])] {
+        let index = dir.path().join("a/blobs/index.redb");
+        match junk {
+            Some(junk) => std::fs::write(&index, junk).unwrap(),
+            None => std::fs::remove_file(&index).unwrap(),
+        }
+        let node = start(config(dir.path(), "a", &[])).await;
+        let (second, _) = node.api.results(id, "follow=true&ordered=true").await;
+        assert_eq!(first, second);
+        for task in 0..3 {
+            let (status, body) = node.api.call(Method::GET, &format!("/v1/jobs/{id}/logs/{task}"), Vec::new()).await;
+            let text = String::from_utf8_lossy(&body);
+            assert_eq!((status, text.lines().last()), (200, Some("9999")), "task {task}");
+        }
+        node.end().await;
+        // The job holds its blobs again: nothing of it is swept.
+        let store = blobs_of(dir.path()).await;
+        assert_eq!(store.rebuilt(), None);
+        let before = store.usage().blobs;
+        for _ in 0..3 {
+            store.sweep().unwrap();
+        }
+        assert_eq!(store.usage().blobs, before);
+    }
+}
+
+pub async fn blobs_of_a_job_that_nobody_knows_are_released_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let node = start(config(dir.path(), "a", &[])).await;
+    let (id, _) = node.api.submit(&blobs(&out)).await;
+    node.api.results(id, "follow=true").await;
+    node.end().await;
+    // As a crash in the middle of deleting a job leaves it.
+    let store = blobs_of(dir.path()).await;
+    let blob = store.put_bytes(b"of a job that is gone").unwrap().0;
+    let gone = filch_types::JobId([7; 32]);
+    store.retain(gone, &[blob]).unwrap();
+    store.sync(&[blob]).unwrap();
+    assert_eq!(store.holding().unwrap().len(), 2);
+    drop(store);
+
+    let node = start(config(dir.path(), "a", &[])).await;
+    node.end().await;
+    let store = blobs_of(dir.path()).await;
+    assert_eq!(store.holding().unwrap(), [id]);
+    assert!(!store.has(blob));
+}
+
+pub async fn a_store_without_its_ledger_is_another_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(config(dir.path(), "a", &[])).await;
+    let before: NodeInfo = node.api.get("/v1/node").await;
+    node.end().await;
+    let ledger = dir.path().join("a/ledger.redb");
+    std::fs::write(&ledger, vec![1; 10_000]).unwrap();
+    let refused = RunningNode::start(config(dir.path(), "a", &[])).await.err().unwrap();
+    assert!(matches!(refused, UpError::Ledger(_)), "{refused}");
+    assert_eq!(refused.exit_code(), 4);
+    for word in [ledger.to_str().unwrap(), "move it away", "copies on other nodes"] {
+        assert!(refused.to_string().contains(word), "{refused}");
+    }
+    std::fs::rename(&ledger, dir.path().join("ledger.damaged")).unwrap();
+    let node = start(config(dir.path(), "a", &[])).await;
+    let after: NodeInfo = node.api.get("/v1/node").await;
+    assert_eq!(after.id, before.id);
+    assert_ne!(after.store, before.store, "what others believe of the old one is void");
+    node.end().await;
+    let node = start(config(dir.path(), "a", &[])).await;
+    let again: NodeInfo = node.api.get("/v1/node").await;
+    assert_eq!(again.store, after.store, "and stays this one");
+    node.end().await;
+}

@@ -46,6 +46,12 @@ fn main() -> std::process::ExitCode {
         trial("delivery_goes_on_after_a_restart", lives::delivery_goes_on_after_a_restart),
         trial("down_hands_work_back", lives::down_hands_work_back),
         trial("a_second_node_on_a_directory_is_refused", lives::a_second_node_on_a_directory_is_refused),
+        trial("a_damaged_blob_index_is_made_again", lives::a_damaged_blob_index_is_made_again),
+        trial(
+            "blobs_of_a_job_that_nobody_knows_are_released_at_the_start",
+            lives::blobs_of_a_job_that_nobody_knows_are_released_at_the_start,
+        ),
+        trial("a_store_without_its_ledger_is_another_one", lives::a_store_without_its_ledger_is_another_one),
         trial("bad_requests_are_problems", refusals::bad_requests_are_problems),
         trial("blobs_and_files_go_in_and_out", refusals::blobs_and_files_go_in_and_out),
     ];

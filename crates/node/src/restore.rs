@@ -1,0 +1,175 @@
+//! The start: what the ledger says goes into the core, and what the blob store has is brought in line with it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use filch_blobs::{BlobStore, PutError};
+use filch_core::Node;
+use filch_core::view::Role;
+use filch_ledger::{CommitError, Ledger, RedbLedger};
+use filch_types::record::Record;
+use filch_types::{BlobId, JobId, Manifest, NodeId, SignedFact};
+use tokio_util::sync::CancellationToken;
+
+use crate::datadir::DataDir;
+use crate::delivery;
+use crate::error::UpError;
+use crate::transfer::closure::Holder;
+
+/// The note that names the store of which the ledger is a part.
+const STORE: &str = "store";
+/// Between two tries to fetch blobs of results that are gone.
+const AGAIN: Duration = Duration::from_secs(30);
+/// So many tries; after that whoever reads such a result asks for its bytes.
+const TRIES: u32 = 20;
+
+/// What the ledger had at the start.
+pub struct Restored {
+    /// Jobs whose closure is said to be here.
+    pub held: Vec<JobId>,
+    /// Own jobs.
+    pub jobs: Vec<(JobId, Arc<Manifest>)>,
+    /// Notes on deliveries.
+    pub notes: Vec<(String, Vec<u8>)>,
+    /// Blobs of results that are not here any more, with the nodes that should have them.
+    pub gone: Vec<Gone>,
+}
+
+/// Blobs of a job's results.
+pub struct Gone {
+    job: JobId,
+    blobs: Vec<(BlobId, u64)>,
+    from: Vec<NodeId>,
+}
+
+/// A store that lost its ledger has forgotten what others believe it holds: it goes on as another store (a wiped store is no holder).
+pub fn settle_store(dir: &mut DataDir, ledger: &mut RedbLedger) -> Result<(), UpError> {
+    let note = ledger.reader().meta(STORE)?;
+    if note.as_deref() == Some(&dir.store.0[..]) {
+        return Ok(());
+    }
+    let mut empty = true;
+    if note.is_none() {
+        ledger.replay(&mut |_| empty = false)?;
+    }
+    if empty && dir.boot > 1 {
+        tracing::warn!("the ledger is not the one of this store's earlier life; it is a new store from now on");
+        dir.renew_store()?;
+    }
+    match ledger.put_meta(STORE, Some(&dir.store.0)) {
+        Ok(()) => Ok(()),
+        // The next start that finds room says it.
+        Err(CommitError::Full { why }) => {
+            tracing::warn!(why, "no room to note the store's name");
+            Ok(())
+        }
+        Err(CommitError::Fatal(why)) => Err(filch_ledger::LedgerError::Storage(why).into()),
+    }
+}
+
+/// Feeds the ledger to the core.
+pub fn restore(mut node: Node, ledger: &mut RedbLedger, store: &BlobStore) -> Result<(Node, Restored), UpError> {
+    let mut held = Vec::new();
+    let mut results = store.rebuilt().map(|_| Results::default());
+    let stats = ledger.replay(&mut |record| {
+        if let Record::Held(job) = &record {
+            held.push(*job);
+        }
+        if let (Some(results), Record::Fact(job, _, fact)) = (&mut results, &record) {
+            results.keep(store, *job, fact);
+        }
+        node.restore(record);
+    })?;
+    tracing::info!(?stats, "ledger replayed");
+    let gone = results.map(|r| r.gone(&node, store)).unwrap_or_default();
+    release_unknown(&node, store);
+    let me = node.id();
+    let jobs = node.jobs().into_iter().filter(|j| j.role == Role::Replica || j.owner == me);
+    let jobs = jobs.filter_map(|j| Some((j.job, j.manifest?))).filter(|(_, m)| m.owner == me).collect();
+    let notes = ledger.reader().metas(delivery::PREFIX)?;
+    Ok((node, Restored { held, jobs, notes, gone }))
+}
+
+/// Blobs of results after the index was made again: nobody holds them, and some may be gone.
+#[derive(Default)]
+struct Results {
+    gone: BTreeMap<JobId, Vec<(BlobId, u64)>>,
+}
+
+impl Results {
+    fn keep(&mut self, store: &BlobStore, job: JobId, fact: &SignedFact) {
+        let Ok(fact) = fact.decode() else { return };
+        let blobs: Vec<(BlobId, u64)> = fact.closure().collect();
+        let ids: Vec<BlobId> = blobs.iter().map(|(id, _)| *id).collect();
+        warn_or_end(store.retain(job, &ids), "the blobs of results cannot be held");
+        let missing = blobs.into_iter().filter(|(id, _)| !store.has(*id));
+        for blob in missing {
+            self.gone.entry(job).or_default().push(blob);
+        }
+    }
+
+    fn gone(self, node: &Node, store: &BlobStore) -> Vec<Gone> {
+        warn_or_end(store.sync(&[]).map_err(PutError::Sync), "the blobs of results cannot be held");
+        let me = node.id();
+        let others =
+            |job| node.job(job).map(|v| v.replicas).unwrap_or_default().into_iter().filter(|n| *n != me).collect();
+        let gone = self.gone.into_iter().map(|(job, mut blobs)| {
+            blobs.sort_unstable();
+            blobs.dedup();
+            tracing::warn!(
+                ?job,
+                blobs = blobs.len(),
+                "blobs of results are gone; they are fetched from the job's other replicas"
+            );
+            Gone { job, blobs, from: others(job) }
+        });
+        gone.collect()
+    }
+}
+
+/// A crash in the middle of deleting a job, or before one was accepted, leaves blobs held for nobody.
+fn release_unknown(node: &Node, store: &BlobStore) {
+    let holding = match store.holding() {
+        Ok(jobs) => jobs,
+        Err(e) => return warn_or_end(Err(e), "which jobs hold blobs cannot be read"),
+    };
+    for job in holding.into_iter().filter(|job| node.job(*job).is_none()) {
+        match store.release(job) {
+            Ok(bytes) => tracing::info!(?job, bytes, "blobs of a job that is not known any more were released"),
+            Err(e) => warn_or_end(Err(e), "blobs of a job that is not known any more cannot be released"),
+        }
+    }
+}
+
+fn warn_or_end(result: Result<(), PutError>, what: &str) {
+    match result {
+        Err(e) if e.is_fatal() => crate::fatal::disk(&e.to_string()),
+        Err(e) => tracing::warn!(%e, "{what}"),
+        Ok(()) => {}
+    }
+}
+
+/// Fetches what is gone, again and again until it is here, but not for ever.
+pub async fn fetch_again(holder: Holder, gone: Vec<Gone>, ending: CancellationToken) {
+    let mut left = gone;
+    for _ in 0..TRIES {
+        let mut failed = Vec::new();
+        for g in left {
+            match holder.hold(g.job, g.blobs.clone(), &g.from, &|_| ()).await {
+                Ok(()) => tracing::info!(job = ?g.job, blobs = g.blobs.len(), "blobs of results are here again"),
+                Err(e) => {
+                    tracing::info!(job = ?g.job, %e, "blobs of results cannot be had now");
+                    failed.push(g);
+                }
+            }
+        }
+        left = failed;
+        if left.is_empty() || tokio::time::timeout(AGAIN, ending.cancelled()).await.is_ok() {
+            return;
+        }
+    }
+    for g in left {
+        tracing::warn!(job = ?g.job, blobs = g.blobs.len(), "nobody had these blobs of results; they are asked for again when they are read");
+    }
+}
