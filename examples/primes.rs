@@ -40,6 +40,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             Update::Progress { counts, .. } => eprintln!("{} of {} stretches", counts.done(), counts.total),
             Update::End { state, .. } => eprintln!("{}", state.word()),
+            Update::Away { why } => eprintln!("waiting for the node: {why}"),
+            Update::Back => eprintln!("the node is back"),
         }
     }
     println!("{primes}");

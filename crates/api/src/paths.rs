@@ -40,6 +40,8 @@ pub struct Surroundings {
     pub xdg_data_home: Option<OsString>,
     /// `XDG_RUNTIME_DIR`.
     pub xdg_runtime_dir: Option<OsString>,
+    /// `XDG_STATE_HOME`.
+    pub xdg_state_home: Option<OsString>,
     /// `HOME`.
     pub home: Option<OsString>,
 }
@@ -55,6 +57,7 @@ impl Surroundings {
             socket_var: var(SOCKET_VAR),
             xdg_data_home: var("XDG_DATA_HOME"),
             xdg_runtime_dir: var("XDG_RUNTIME_DIR"),
+            xdg_state_home: var("XDG_STATE_HOME"),
             home: var("HOME"),
         }
     }
@@ -84,6 +87,14 @@ impl Surroundings {
             },
         };
         if path.as_os_str().len() > MAX_SOCKET_PATH { Err(PathsError::TooLong(path)) } else { Ok(path) }
+    }
+
+    /// Where a client keeps the submits that were not answered yet: `$XDG_STATE_HOME/filch/submits`, else
+    /// `~/.local/state/filch/submits`; none without a home. Not made here.
+    pub fn submits_dir(&self) -> Option<PathBuf> {
+        let state = absolute(&self.xdg_state_home);
+        let state = state.or_else(|| absolute(&self.home).map(|home| home.join(".local/state")))?;
+        Some(state.join("filch/submits"))
     }
 
     fn named_data_dir(&self) -> Option<PathBuf> {

@@ -15,6 +15,9 @@ pub(crate) enum Error {
     Client(#[from] ClientError),
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// A submit of which nobody knows whether it arrived.
+    #[error("{0}")]
+    Unanswered(ClientError),
     /// Something local; writing to a closed pipe ends the command quietly.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -40,6 +43,10 @@ impl Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Client(e) => e.hint(),
+            Error::Unanswered(_) => Some(
+                "the job may have been taken or not; the same command within 10 minutes goes on with it instead of starting another"
+                    .into(),
+            ),
             Error::Plan(e) => e.hint().map(str::to_owned),
             Error::Usage { hint, .. } | Error::Failed { hint, .. } => hint.clone(),
             Error::NotRun(e) => e.hint(),
@@ -50,7 +57,7 @@ impl Error {
     /// What the process exits with.
     pub(crate) fn exit(&self) -> u8 {
         match self {
-            Error::Client(e) => e.exit(),
+            Error::Client(e) | Error::Unanswered(e) => e.exit(),
             Error::Plan(_) | Error::Usage { .. } => 2,
             // As a program that SIGPIPE ended.
             Error::Io(e) if e.kind() == std::io::ErrorKind::BrokenPipe => 141,
@@ -61,7 +68,7 @@ impl Error {
 
     fn code(&self) -> Option<Code> {
         match self {
-            Error::Client(ClientError::Problem(p)) => Some(p.code),
+            Error::Client(ClientError::Problem(p)) | Error::Unanswered(ClientError::Problem(p)) => Some(p.code),
             Error::NotRun(e) => e.code(),
             _ => None,
         }

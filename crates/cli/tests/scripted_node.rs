@@ -75,6 +75,7 @@ impl Node {
             .args(args)
             .env_clear()
             .env("FILCH_SOCKET", self.dir.path().join("s"))
+            .env("FILCH_RECONNECT", "0s")
             .current_dir(self.dir.path())
             .output()
             .unwrap()

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use filch_api::files::{BlobRef, FileLine, FilesRequest, IngestedFile};
 use filch_api::job::*;
-use filch_api::{Counts, Event, MemberList, NodeInfo, NodeRef, ResultLine, TaskResult, routes};
+use filch_api::{Event, MemberList, NodeInfo, NodeRef, routes};
 use filch_types::{BlobId, JobId};
 use http_body_util::BodyExt;
 use hyper::Method;
@@ -13,93 +13,6 @@ use hyper::Method;
 use crate::http::{Body, collect, query};
 use crate::lines::Lines;
 use crate::{Client, ClientError};
-
-/// When a result is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stage {
-    /// When it can no longer change.
-    #[default]
-    Final,
-    /// As soon as enough copies of it exist: sooner, and in rare cases not what is final in the end.
-    Visible,
-}
-
-/// How results are to be followed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Follow {
-    /// Wait for more until the job is over and its files are delivered.
-    pub follow: bool,
-    /// By index rather than by completion.
-    pub ordered: bool,
-    /// When a result is sent.
-    pub stage: Stage,
-    /// Continue behind this cursor.
-    pub from: Option<String>,
-}
-
-/// What a followed job tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Update {
-    /// A result; every task comes once.
-    Result(Box<TaskResult>),
-    /// How far it is.
-    Progress {
-        /// Its tasks.
-        counts: Counts,
-        /// Its state.
-        state: JobState,
-        /// Output files.
-        delivery: Option<Delivery>,
-    },
-    /// The end; nothing follows.
-    End {
-        /// Its tasks.
-        counts: Counts,
-        /// Its state.
-        state: JobState,
-        /// Output files.
-        delivery: Option<Delivery>,
-    },
-}
-
-/// Results of a job as they come.
-#[derive(Debug)]
-pub struct Updates {
-    lines: Lines<ResultLine>,
-    ended: bool,
-}
-
-impl Updates {
-    fn take(&mut self, line: ResultLine) -> Result<Update, ClientError> {
-        Ok(match line {
-            ResultLine::Result(r) => Update::Result(Box::new(r)),
-            ResultLine::Progress { counts, state, delivery } => Update::Progress { counts, state, delivery },
-            ResultLine::End { counts, state, delivery } => {
-                self.ended = true;
-                Update::End { counts, state, delivery }
-            }
-            ResultLine::Problem(p) => return Err(p.into()),
-        })
-    }
-    /// The next update; `None` after `End`. Cancel-safe.
-    pub async fn next(&mut self) -> Result<Option<Update>, ClientError> {
-        if self.ended {
-            return Ok(None);
-        }
-        match self.lines.next().await? {
-            Some(line) => self.take(line).map(Some),
-            None => Err(ClientError::Lost("before the job's end".into())),
-        }
-    }
-    /// The next update if it is here already.
-    pub fn buffered(&mut self) -> Result<Option<Update>, ClientError> {
-        if self.ended {
-            return Ok(None);
-        }
-        let line = self.lines.buffered()?;
-        line.map(|line| self.take(line)).transpose()
-    }
-}
 
 /// A submit on its way to being accepted.
 #[derive(Debug)]
@@ -255,18 +168,6 @@ impl Client {
             ("limit", limit.map(|l| l.to_string())),
         ];
         self.json(Method::GET, &query(routes::tasks(job), &pairs), Body::Empty).await
-    }
-    /// Its results.
-    pub async fn results(&self, job: JobId, how: &Follow) -> Result<Updates, ClientError> {
-        let yes = |b: bool| b.then(|| "true".to_owned());
-        let pairs = [
-            ("follow", yes(how.follow)),
-            ("ordered", yes(how.ordered)),
-            ("stage", (how.stage == Stage::Visible).then(|| "visible".to_owned())),
-            ("from", how.from.clone()),
-        ];
-        let response = self.send(Method::GET, &query(routes::results(job), &pairs), Body::Empty).await?;
-        Ok(Updates { lines: Lines::new(response.into_body()), ended: false })
     }
     /// What a task has written to stdout or (`stderr`) stderr, in chunks.
     pub async fn logs(&self, job: JobId, task: u32, stderr: bool, follow: bool) -> Result<Chunks, ClientError> {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use filch_api::{Problem, TaskCause};
+use filch_api::{Code, Problem, TaskCause};
 
 /// Why a request did not do what it should.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +73,14 @@ impl ClientError {
             ClientError::Silent(_) => Some("it may be suspended or overloaded; try again".into()),
             ClientError::Protocol(_) => Some("use the same version of filch for the node and its clients".into()),
             _ => None,
+        }
+    }
+    /// Whether the same request may succeed later: the node is gone for now, on its way down, or has not heard of the job yet.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            ClientError::Lost(_) | ClientError::NoNode { .. } | ClientError::Silent(_) => true,
+            ClientError::Problem(p) => matches!(p.code, Code::NoSuchJob | Code::Draining | Code::Unreachable),
+            _ => false,
         }
     }
     /// What a command line should exit with.

@@ -227,7 +227,7 @@ impl JobHandle {
         loop {
             match updates.next().await? {
                 Some(Update::Result(result)) => return self.output(&result).await,
-                Some(Update::Progress { .. }) => {}
+                Some(Update::Progress { .. } | Update::Away { .. } | Update::Back) => {}
                 Some(Update::End { .. }) | None => return Err(ClientError::Cancelled),
             }
         }

@@ -29,18 +29,22 @@ mod http;
 mod job;
 mod lines;
 mod retry;
+mod unanswered;
+mod updates;
 mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use call::{Chunks, Follow, Ingest, Stage, Submission, Update, Updates};
+pub use call::{Chunks, Ingest, Submission};
 pub use error::ClientError;
 pub use filch_api as api;
 pub use filch_types as types;
 pub use job::{JobBuilder, JobHandle, Prepared};
 pub use lines::Lines;
 pub use retry::{Retry, RetryError, retry};
+pub use unanswered::{Attempt, GOES_ON, Unanswered};
+pub use updates::{Follow, Stage, Update, Updates};
 pub use values::{Values, item_lists};
 
 /// Speaks to the node that listens on one Unix socket.

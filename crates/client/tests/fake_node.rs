@@ -187,3 +187,72 @@ async fn a_stored_blob_must_be_what_was_sent() {
     let asked = f.served.await.unwrap();
     assert!(asked[0].starts_with("PUT /v1/blobs ") && asked[0].ends_with("\r\n\r\nxy"), "{}", asked[0]);
 }
+
+fn result(task: u32, count: u32) -> String {
+    format!(
+        "{{\"result\":{{\"cursor\":\"o{}\",\"task\":{task},\"count\":{count},\"number\":{task},\"state\":\"succeeded\",\"final\":true}}}}\n",
+        task + count
+    )
+}
+
+/// All results as (task, count), and how often the node went away and came back.
+async fn all(updates: &mut filch_client::Updates) -> Result<(Vec<(u32, u32)>, u32, u32), ClientError> {
+    let (mut tasks, mut away, mut back) = (Vec::new(), 0, 0);
+    while let Some(update) = updates.next().await? {
+        match update {
+            Update::Result(r) => tasks.push((r.task, r.count)),
+            Update::Away { .. } => away += 1,
+            Update::Back => back += 1,
+            Update::Progress { .. } | Update::End { .. } => {}
+        }
+    }
+    Ok((tasks, away, back))
+}
+
+const PATIENT: Follow = Follow {
+    follow: true,
+    ordered: false,
+    stage: filch_client::Stage::Final,
+    from: None,
+    patience: std::time::Duration::from_secs(60),
+};
+
+#[tokio::test]
+async fn results_go_on_after_the_node_was_away_and_none_comes_twice() {
+    let end = format!("{{\"end\":{{\"counts\":{COUNTS},\"state\":\"succeeded\"}}}}\n");
+    let draining = r#"{"type":"t","code":"draining","status":503,"title":"the node is going down","exit":4}"#;
+    let f = fake(vec![
+        chunks(&[&result(5, 1), &result(0, 3), "{\"resu"], false),
+        // Still on its way down; then another life, which cuts its runs elsewhere.
+        answer("503 Service Unavailable", draining),
+        chunks(&[&result(1, 1), &result(2, 5)], true),
+        chunks(&[&result(0, 8), &end], true),
+    ]);
+    let mut updates = f.client.results(JobId([7; 32]), &PATIENT).await.unwrap();
+    let (tasks, away, back) = all(&mut updates).await.unwrap();
+    assert_eq!(tasks, [(5, 1), (0, 3), (3, 2), (6, 1), (7, 1)]);
+    assert_eq!((away, back), (2, 2));
+    assert!(f.served.await.unwrap().iter().all(|asked| asked.contains("/results?follow=true HTTP")));
+}
+
+#[tokio::test]
+async fn ordered_results_go_on_behind_the_last_one() {
+    let end = format!("{{\"end\":{{\"counts\":{COUNTS},\"state\":\"succeeded\"}}}}\n");
+    let f = fake(vec![chunks(&[&result(0, 4)], false), chunks(&[&result(4, 2), &end], true)]);
+    let how = Follow { ordered: true, ..PATIENT };
+    let mut updates = f.client.results(JobId([7; 32]), &how).await.unwrap();
+    assert_eq!(all(&mut updates).await.unwrap(), (vec![(0, 4), (4, 2)], 1, 1));
+    let asked = f.served.await.unwrap();
+    assert!(asked[1].contains("/results?follow=true&ordered=true&from=o4 HTTP"), "{}", asked[1]);
+}
+
+#[tokio::test]
+async fn patience_has_an_end() {
+    let f = fake(vec![chunks(&[&result(0, 1)], false)]);
+    let how = Follow { patience: std::time::Duration::from_millis(1), ..PATIENT };
+    let mut updates = f.client.results(JobId([7; 32]), &how).await.unwrap();
+    let served = f.served.await.unwrap();
+    assert_eq!(served.len(), 1);
+    let error = all(&mut updates).await.unwrap_err();
+    assert!(matches!(error, ClientError::NoNode { .. } | ClientError::Lost(_)), "{error:?}");
+}

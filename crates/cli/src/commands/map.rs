@@ -56,7 +56,7 @@ pub(crate) async fn run(args: MapArgs, cx: &mut Context) -> Result<u8, Error> {
         return args.job.preview(cx, &plan);
     }
     let deliver_to = args.job.task.deliver_to()?;
-    let Submitted { submission, values } = submit(cx, plan, deliver_to, args.job.task.copies).await?;
+    let Submitted { pending, values } = submit(cx, plan, deliver_to, args.job.task.copies).await?;
     let options = Options { keep_order: args.keep_order, tag: args.tag, ..Options::default() };
-    follow(cx, submission.job, Some(submission), Some(values), options).await
+    follow(cx, pending.submission.job, Some(pending), Some(values), options).await
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use filch_api::{SubmitRequest, TaskState};
 use filch_client::{RetryError, Values, item_lists};
+use filch_types::Nonce;
 use filch_types::ranges::{Range, RangeSet};
 
 use super::check;
@@ -69,18 +70,15 @@ pub(crate) async fn run(args: RetryArgs, cx: &mut Context) -> Result<u8, Error> 
         (None, true) => Some(delivery_dir(None)?),
     };
     let values = Values::new(&new.spec, new.lists)?;
-    let request = SubmitRequest { nonce: filch_client::nonce()?, spec: new.spec, deliver_to, copies: None };
-    let submission = send(cx, &request).await?;
-    cx.say(format_args!("job {}: {} again", submission.job.short(), words::count(tasks.len(), "task")));
+    let request = SubmitRequest { nonce: Nonce::default(), spec: new.spec, deliver_to, copies: None };
+    let pending = send(cx, request).await?;
+    let job = pending.submission.job;
+    cx.say(format_args!("job {}: {} again", job.short(), words::count(tasks.len(), "task")));
     if args.detach {
-        let job = submission.job;
-        let holders = submission.accepted().await?;
-        cx.say(format_args!("accepted: {}", words::copies(&holders)));
-        cx.out.accepted(job, &holders)?;
-        return Ok(0);
+        return super::submit::accepted(pending, cx).await;
     }
     let options = Options { keep_order: args.keep_order, tag: args.tag, timeout: None };
-    follow(cx, submission.job, Some(submission), Some(values), options).await
+    follow(cx, job, Some(pending), Some(values), options).await
 }
 
 async fn collect(cx: &Context, job: filch_types::JobId, state: TaskState, into: &mut RangeSet) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::task_args::TaskArgs;
 use crate::context::Context;
 use crate::error::Error;
-use crate::follow::{Printer, Progress, leave};
+use crate::follow::{BACK, Printer, Progress, away, leave};
 use crate::plan::Sources;
 use crate::submit::submit;
 
@@ -45,10 +45,12 @@ async fn one(args: RunArgs, cx: &mut Context) -> Result<u8, Error> {
     let deliver_to = args.task.deliver_to()?;
     let files = deliver_to.is_some();
     let submitted = submit(cx, plan, deliver_to, args.task.copies).await?;
-    let job = submitted.submission.job;
+    // Known to the node: from here on it is followed, not asked for again.
+    let job = submitted.pending.answered().job;
     // Without files to wait for, the first result is the last word.
     let stage = if files { Stage::Final } else { Stage::Visible };
-    let mut updates = cx.client.results(job, &Follow { follow: true, stage, ..Follow::default() }).await?;
+    let how = Follow { follow: true, stage, patience: cx.patience, ..Follow::default() };
+    let mut updates = cx.client.results(job, &how).await?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut printer = Printer::new(cx, job, Some(submitted.values), false);
     let silent = Progress::silent();
@@ -73,6 +75,8 @@ async fn one(args: RunArgs, cx: &mut Context) -> Result<u8, Error> {
                 }
             }
             Some(Update::Progress { .. }) => {}
+            Some(Update::Away { why }) => cx.say(away(cx, &why)),
+            Some(Update::Back) => cx.say(BACK),
             Some(Update::End { delivery, .. }) => {
                 let lost = delivery.filter(|d| d.failed > 0);
                 for problem in lost.iter().flat_map(|d| &d.problems) {

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use filch_api::SubmitLine;
+use filch_client::ClientError;
 
 use super::job_args::JobArgs;
 use crate::context::Context;
@@ -9,7 +10,7 @@ use crate::error::Error;
 use crate::follow::Progress;
 use crate::plan::PlanError;
 use crate::render::words;
-use crate::submit::submit;
+use crate::submit::{Pending, submit};
 
 /// Hand in a job and leave: prints its id once enough nodes hold it
 ///
@@ -42,15 +43,20 @@ pub(crate) async fn detached(args: &JobArgs, once: bool, cx: &mut Context) -> Re
         return args.preview(cx, &plan);
     }
     let deliver_to = args.task.deliver_to()?;
-    let mut submission = submit(cx, plan, deliver_to, args.task.copies).await?.submission;
-    let job = submission.job;
+    let pending = submit(cx, plan, deliver_to, args.task.copies).await?.pending;
+    accepted(pending, cx).await
+}
+
+/// Waits for the copies and prints the id.
+pub(crate) async fn accepted(mut pending: Pending, cx: &mut Context) -> Result<u8, Error> {
     let mut progress = Progress::copying(cx);
     loop {
-        match submission.next().await {
-            Ok(SubmitLine::Accepted { holders, .. }) => {
+        match pending.submission.next().await {
+            Ok(SubmitLine::Accepted { job, holders }) => {
                 progress.finish();
                 cx.say(format_args!("accepted: {}", words::copies(&holders)));
                 cx.out.accepted(job, &holders)?;
+                pending.answered();
                 return Ok(0);
             }
             Ok(SubmitLine::Copies { have, want, missing_bytes, eta_ms, .. }) => {
@@ -58,9 +64,13 @@ pub(crate) async fn detached(args: &JobArgs, once: bool, cx: &mut Context) -> Re
                 progress.tell();
             }
             Ok(_) => {}
+            Err(ClientError::Lost(_)) if !cx.patience.is_zero() => pending.again(cx).await?,
             Err(error) => {
                 progress.finish();
-                cx.say(format_args!("job {} is not accepted, but known to this node", job.short()));
+                cx.say(format_args!(
+                    "job {} is not accepted, but known to this node; the same command within 10 minutes goes on with it",
+                    pending.submission.job.short()
+                ));
                 return Err(error.into());
             }
         }

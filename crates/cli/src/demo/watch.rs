@@ -91,7 +91,7 @@ pub(super) async fn to_the_end(
                         w.death = kill(story, cluster, &w).await;
                     }
                 }
-                Some(Update::Progress { .. }) => {}
+                Some(Update::Progress { .. } | Update::Away { .. } | Update::Back) => {}
                 Some(Update::End { state, delivery, .. }) => {
                     w.took = started.elapsed();
                     over(&mut w, state, delivery);

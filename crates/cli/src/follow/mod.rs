@@ -8,7 +8,7 @@ mod tag;
 use std::time::Duration;
 
 use filch_api::{Counts, Delivery, JobState, SubmitLine};
-use filch_client::{ClientError, Follow, Submission, Update, Updates, Values};
+use filch_client::{ClientError, Follow, Update, Updates, Values};
 use filch_types::JobId;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::context::Context;
 use crate::error::Error;
 use crate::render::words;
+use crate::submit::Pending;
 
 pub(crate) use print::Printer;
 pub(crate) use progress::Progress;
@@ -59,6 +60,14 @@ pub(crate) async fn leave(cx: &Context, job: JobId, interrupt: &mut Signal) -> R
     }
 }
 
+/// What is said when the node came back.
+pub(crate) const BACK: &str = "the node is back; going on";
+
+/// What is said when it went away.
+pub(crate) fn away(cx: &Context, why: &str) -> String {
+    format!("{why}; waiting up to {} for it to come back", words::span(cx.patience.as_millis() as u64))
+}
+
 const LEAVING: &str = "leaving; press Ctrl-C again to cancel the job";
 
 fn way_back(job: JobId) -> String {
@@ -80,35 +89,42 @@ struct Following<'a> {
     job: JobId,
     printer: Printer<'a>,
     progress: Progress,
-    submission: Option<Submission>,
+    /// Not accepted yet.
+    pending: Option<Pending>,
+    /// Its stream broke; asked for again when the node is back.
+    unasked: bool,
     interrupt: Signal,
     /// The first Ctrl-C came: gone at this time, unless a second one comes.
     leaving: Option<Instant>,
     deadline: Option<Instant>,
 }
 
-/// Follows a job to its end; the exit code. `submission` is still to be accepted; `values` if they are known already.
+/// Follows a job to its end; the exit code. `pending` is still to be accepted; `values` if they are known already.
 pub(crate) async fn follow(
     cx: &Context,
     job: JobId,
-    submission: Option<Submission>,
+    pending: Option<Pending>,
     values: Option<Values>,
     options: Options,
 ) -> Result<u8, Error> {
-    let how = Follow { follow: true, ordered: options.keep_order, ..Follow::default() };
+    let how = Follow { follow: true, ordered: options.keep_order, patience: cx.patience, ..Follow::default() };
     let mut updates = cx.client.results(job, &how).await?;
     let mut f = Following {
         cx,
         job,
         printer: Printer::new(cx, job, values, options.tag),
         progress: Progress::tasks(cx),
-        submission,
+        pending,
+        unasked: false,
         interrupt: signal(SignalKind::interrupt())?,
         leaving: None,
         deadline: options.timeout.and_then(|t| Instant::now().checked_add(t)),
     };
     let ended = f.run(&mut updates).await;
     f.progress.finish();
+    if ended.is_ok() {
+        f.answered();
+    }
     if let Err(Error::Io(e)) = &ended
         && e.kind() == std::io::ErrorKind::BrokenPipe
     {
@@ -164,10 +180,10 @@ impl Following<'_> {
                 None => std::future::pending().await,
             }
         };
-        let submission = &mut self.submission;
+        let pending = self.pending.as_mut().filter(|_| !self.unasked);
         let submit = async {
-            match submission {
-                Some(s) => s.next().await,
+            match pending {
+                Some(p) => p.submission.next().await,
                 None => std::future::pending().await,
             }
         };
@@ -192,6 +208,19 @@ impl Following<'_> {
                 self.progress.counts(&counts, state, delivery.as_ref());
                 Ok(None)
             }
+            Update::Away { why } => {
+                self.printer.flush(&self.progress)?;
+                self.note(away(self.cx, &why));
+                Ok(None)
+            }
+            Update::Back => {
+                self.note(BACK);
+                if let (Some(pending), true) = (&mut self.pending, self.unasked) {
+                    pending.again(self.cx).await?;
+                    self.unasked = false;
+                }
+                Ok(None)
+            }
             Update::End { counts, state, delivery } => {
                 self.printer.end(&counts, state, delivery.as_ref())?;
                 self.printer.flush(&self.progress)?;
@@ -205,7 +234,7 @@ impl Following<'_> {
     fn submit(&mut self, line: Result<SubmitLine, ClientError>) {
         match line {
             Ok(SubmitLine::Accepted { holders, .. }) => {
-                self.submission = None;
+                self.answered();
                 let text = format!("job {} accepted: {}", self.job.short(), words::copies(&holders));
                 self.note(text);
             }
@@ -213,11 +242,20 @@ impl Following<'_> {
                 self.progress.copies(have, want, missing_bytes, eta_ms);
             }
             Ok(_) => {}
+            // So are the results, then.
+            Err(ClientError::Lost(_)) if !self.cx.patience.is_zero() => self.unasked = true,
             Err(error) => {
                 // The job runs on this node all the same; what is missing is its safety.
-                self.submission = None;
+                self.pending = None;
                 self.note(format_args!("the job is not safe: {error}"));
             }
+        }
+    }
+
+    /// The person knows of the job: the same command is another one from now on.
+    fn answered(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            pending.answered();
         }
     }
 
@@ -252,8 +290,7 @@ impl Following<'_> {
     }
 
     fn way_back(&self) -> String {
-        let safe =
-            if self.submission.is_some() { ". Keep this node up: the job has not all its copies yet" } else { "" };
+        let safe = if self.pending.is_some() { ". Keep this node up: the job has not all its copies yet" } else { "" };
         format!("{}{safe}", way_back(self.job))
     }
 }
