@@ -227,3 +227,28 @@ fn everybody_is_killed_at_some_time_and_every_job_ends() {
     c.meshed();
     c.down();
 }
+
+/// Whoever watches a job through a node that dies and comes back sees each result once.
+#[test]
+fn results_go_on_when_the_node_that_is_asked_is_killed_and_comes_back() {
+    let mut c = Cluster::start(1);
+    let script = ["--array", "1-40", "--", "sh", "-c", "sleep 0.05; echo $FILCH_INDEX"];
+    let done = c.nodes[0].filch(["submit"]).args(script).run().ok();
+    let id = harness::cluster::job_id(&done);
+    for command in [vec!["wait", id.as_str()], [&["map"][..], &script].concat()] {
+        let mut running = c.nodes[0].filch(&command).start();
+        running.until("a first result", |out, _| out.contains('\n').then_some(()));
+        c.nodes[0].kill();
+        if command[0] == "map" {
+            // The job of `wait` may be over; this one is not, and says what it waits for.
+            running.until("it waits for the node", |_, err| err.contains("for it to come back").then_some(()));
+        }
+        c.nodes[0].restart();
+        let done = running.wait().ok();
+        let text = done.text();
+        let mut lines: Vec<u32> = text.lines().map(|l| l.parse().unwrap()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, (1..=40).collect::<Vec<_>>(), "each once: {done:?}");
+    }
+    c.down();
+}

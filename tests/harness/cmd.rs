@@ -75,7 +75,9 @@ impl Cmd {
     pub fn start(self) -> Running {
         let mut cmd = Command::new(&self.argv[0]);
         cmd.args(&self.argv[1..]).process_group(0);
-        for var in ["FILCH_SOCKET", "FILCH_DATA_DIR", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"] {
+        for var in
+            ["FILCH_SOCKET", "FILCH_DATA_DIR", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"]
+        {
             cmd.env_remove(var);
         }
         cmd.envs(self.env);

@@ -2,8 +2,8 @@
 #![allow(missing_docs)]
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
-use std::process::{Command, Output};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
 
 const JOB: &str = "ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12";
@@ -194,4 +194,57 @@ fn no_node_at_all() {
     std::fs::remove_file(node.dir.path().join("s")).unwrap();
     check(&node.filch(&["ls"]), 4, "", &["no node is running here", "filch up"]);
     check(&node.filch(&["run", "--", "x"]), 125, "", &["no node is running here", "filch up"]);
+}
+
+/// The next request, and the nonce in it.
+fn nonce(listener: &UnixListener) -> (UnixStream, String) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut got = Vec::new();
+    let mut chunk = [0; 4096];
+    while !complete(&got) {
+        let n = stream.read(&mut chunk).unwrap();
+        assert_ne!(n, 0, "the client hung up");
+        got.extend_from_slice(&chunk[..n]);
+    }
+    let text = String::from_utf8_lossy(&got).into_owned();
+    let nonce = text.split_once(r#""nonce":""#).unwrap_or_else(|| panic!("{text}")).1;
+    (stream, nonce.chars().take_while(char::is_ascii_hexdigit).collect())
+}
+
+#[test]
+fn a_submit_that_was_cut_off_before_its_answer_goes_on_as_the_same_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join("s")).unwrap();
+    let submit = |program: &str| -> Child {
+        let mut filch = Command::new(env!("CARGO_BIN_EXE_filch"));
+        filch.args(["submit", "--", program]).env_clear().env("HOME", dir.path()).env("FILCH_RECONNECT", "0s");
+        filch.env("FILCH_SOCKET", dir.path().join("s")).current_dir(dir.path());
+        filch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    // Killed after it sent and before anything came back.
+    let mut child = submit("x");
+    let (stream, first) = nonce(&listener);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(stream);
+    // Another command is another job; the node breaks off.
+    let child = submit("y");
+    let (stream, other) = nonce(&listener);
+    assert_ne!(other, first);
+    drop(stream);
+    check(&child.wait_with_output().unwrap(), 4, "", &["lost", "same command within 10 minutes"]);
+    // The same command again.
+    let child = submit("x");
+    let (mut stream, again) = nonce(&listener);
+    assert_eq!(again, first);
+    let known = submitted().replace(&format!(r#""job":"{JOB}"}}}}"#), &format!(r#""job":"{JOB}","known":true}}}}"#));
+    let body = known.split_once("\r\n\r\n").unwrap().1;
+    stream.write_all(answer("200 OK", body).as_bytes()).unwrap();
+    check(&child.wait_with_output().unwrap(), 0, &format!("{JOB}\n"), &["going on with job ab12ab12", "cut off"]);
+    // Answered: from now on it is a new job.
+    let child = submit("x");
+    let (mut stream, new) = nonce(&listener);
+    assert_ne!(new, first);
+    stream.write_all(submitted().as_bytes()).unwrap();
+    check(&child.wait_with_output().unwrap(), 0, &format!("{JOB}\n"), &["accepted"]);
 }

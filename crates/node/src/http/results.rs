@@ -146,6 +146,8 @@ impl Reader {
                 if over && self.complete_results(&view) {
                     self.never_ran(lines).await?;
                 }
+                // As it is now: what was looked at above may have become final only after the first view.
+                let view = self.view().await?;
                 let (counts, state) = (counts(&view.counts), view.state.into());
                 let delivery = self.app.deliveries.view(self.job);
                 return Ok(lines.now(&ResultLine::End { counts, state, delivery }).await?);

@@ -101,6 +101,16 @@ pub async fn a_second_node_on_a_directory_is_refused() {
     node.end().await;
 }
 
+/// The blob store of a node that has ended. In one process its last task may still be on the way out.
+async fn blobs_of(dir: &std::path::Path) -> filch_blobs::BlobStore {
+    loop {
+        match filch_blobs::BlobStore::open(&dir.join("a/blobs"), Default::default()) {
+            Err(filch_blobs::OpenError::Locked { .. }) => tokio::task::yield_now().await,
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
 /// Tasks that write more than a result carries inline.
 fn blobs(dir: &std::path::Path) -> serde_json::Value {
     let group = json!({ "name": "main", "tasks": array(3), "outputs": ["out-{}"],
@@ -134,7 +144,7 @@ pub async fn a_damaged_blob_index_is_made_again() {
         }
         node.end().await;
         // The job holds its blobs again: nothing of it is swept.
-        let store = filch_blobs::BlobStore::open(&dir.path().join("a/blobs"), Default::default()).unwrap();
+        let store = blobs_of(dir.path()).await;
         assert_eq!(store.rebuilt(), None);
         let before = store.usage().blobs;
         for _ in 0..3 {
@@ -153,9 +163,7 @@ pub async fn blobs_of_a_job_that_nobody_knows_are_released_at_the_start() {
     node.api.results(id, "follow=true").await;
     node.end().await;
     // As a crash in the middle of deleting a job leaves it.
-    let path = dir.path().join("a/blobs");
-    let open = || filch_blobs::BlobStore::open(&path, Default::default()).unwrap();
-    let store = open();
+    let store = blobs_of(dir.path()).await;
     let blob = store.put_bytes(b"of a job that is gone").unwrap().0;
     let gone = filch_types::JobId([7; 32]);
     store.retain(gone, &[blob]).unwrap();
@@ -165,7 +173,7 @@ pub async fn blobs_of_a_job_that_nobody_knows_are_released_at_the_start() {
 
     let node = start(config(dir.path(), "a", &[])).await;
     node.end().await;
-    let store = open();
+    let store = blobs_of(dir.path()).await;
     assert_eq!(store.holding().unwrap(), [id]);
     assert!(!store.has(blob));
 }
