@@ -1,9 +1,10 @@
 //! Measures the real `filch` binary against the goals of BENCHMARKS.md, beside the limits of the same machine in the same run.
 //!
-//! `cargo build --release && cargo run --release -p filch-bench -- [--quick] [g1 g2 g3 g4 g5 g11 g12]`
+//! `cargo build --release && cargo run --release -p filch-bench -- [--quick] [--xl] [g1 g2 g3 g4 g5 g6 g11 g12]`
 //!
 //! What is compared alternates (A B A B …); every figure is a median. Nothing is asserted: timing is for people to judge.
 
+mod cpus;
 mod figures;
 mod g1;
 mod g11;
@@ -12,6 +13,7 @@ mod g2;
 mod g3;
 mod g4;
 mod g5;
+mod g6;
 mod procs;
 mod rig;
 
@@ -25,6 +27,8 @@ pub(crate) struct Plan {
     pub filch: PathBuf,
     /// A smoke test: every measurement runs, no figure means anything.
     pub quick: bool,
+    /// The largest tree, too: some ten minutes.
+    pub xl: bool,
     /// Nodes of the idle cluster.
     pub idle_nodes: usize,
 }
@@ -40,20 +44,21 @@ impl Plan {
     }
 }
 
-const ALL: [&str; 7] = ["g1", "g2", "g3", "g4", "g5", "g11", "g12"];
+const ALL: [&str; 8] = ["g1", "g2", "g3", "g4", "g5", "g6", "g11", "g12"];
 
 fn main() -> anyhow::Result<()> {
     let mut wanted = Vec::new();
-    let mut plan = Plan { filch: binary()?, quick: cfg!(debug_assertions), idle_nodes: 3 };
+    let mut plan = Plan { filch: binary()?, quick: cfg!(debug_assertions), xl: false, idle_nodes: 3 };
     for arg in std::env::args().skip(1) {
         match arg.as_str() {
             "--quick" => plan.quick = true,
+            "--xl" => plan.xl = true,
             // Given by `cargo bench`.
             "--bench" => {}
             g if ALL.contains(&g) => wanted.push(g.to_owned()),
             other => match other.strip_prefix("--idle-nodes=").map(str::parse) {
                 Some(Ok(n)) if (1..=64).contains(&n) => plan.idle_nodes = n,
-                _ => bail!("unknown argument `{other}`; known are --quick --idle-nodes=N {}", ALL.join(" ")),
+                _ => bail!("unknown argument `{other}`; known are --quick --xl --idle-nodes=N {}", ALL.join(" ")),
             },
         }
     }
@@ -79,6 +84,7 @@ async fn one(g: &str, plan: &Plan) -> anyhow::Result<()> {
         "g3" => g3::run(plan).await,
         "g4" => g4::run(plan).await,
         "g5" => g5::run(plan).await,
+        "g6" => g6::run(plan).await,
         "g11" => g11::run(plan).await,
         _ => g12::run(plan).await,
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use filch_client::{Client, JobHandle};
 use filch_types::JobId;
 
-use crate::Plan;
+use crate::{Plan, cpus};
 
 const START: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(1);
@@ -98,9 +98,14 @@ impl Rig {
 
     /// Starts one more node and waits until it answers.
     pub async fn add(&mut self, slots: u16) -> anyhow::Result<()> {
+        self.add_on(slots, None).await
+    }
+
+    /// The same, on one CPU only.
+    pub async fn add_on(&mut self, slots: u16, cpu: Option<usize>) -> anyhow::Result<()> {
         let name = format!("n{}", self.nodes.len() + 1);
         let bootstrap: Vec<String> = self.nodes.iter().take(3).flat_map(|n| n.addresses.clone()).collect();
-        let (child, socket) = self.spawn(&name, slots, &bootstrap)?;
+        let (child, socket) = cpus::on(cpu, || self.spawn(&name, slots, &bootstrap))??;
         let mut node = Node { client: Client::new(socket), name, addresses: Vec::new(), child };
         let started = Instant::now();
         loop {
