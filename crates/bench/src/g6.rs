@@ -33,7 +33,7 @@ pub(crate) async fn run(plan: &Plan) -> anyhow::Result<()> {
     rig.meet().await?;
     tree(plan, &rig, if plan.quick { SMALL } else { T1L }, plan.rounds(), [first, second]).await?;
     if plan.xl && !plan.quick {
-        tree(plan, &rig, T1XL, 3, [first, second]).await?;
+        tree(plan, &rig, T1XL, plan.rounds().min(3), [first, second]).await?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Measures the real `filch` binary against the goals of BENCHMARKS.md, beside the limits of the same machine in the same run.
 //!
-//! `cargo build --release && cargo run --release -p filch-bench -- [--quick] [--xl] [g1 g2 g3 g4 g5 g6 g11 g12]`
+//! `cargo build --release && cargo run --release -p filch-bench -- [--quick] [--xl] [--rounds=N] [g1 g2 g3 g4 g5 g6 g11 g12]`
 //!
 //! What is compared alternates (A B A B …); every figure is a median. Nothing is asserted: timing is for people to judge.
 
@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub filch: PathBuf,
     /// A smoke test: every measurement runs, no figure means anything.
     pub quick: bool,
+    /// Times that a comparison is repeated.
+    pub rounds: usize,
     /// The largest tree, too: some ten minutes.
     pub xl: bool,
     /// Nodes of the idle cluster.
@@ -36,7 +38,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Times that a comparison is repeated.
     pub fn rounds(&self) -> usize {
-        if self.quick { 1 } else { 5 }
+        if self.quick { 1 } else { self.rounds }
     }
     /// A size for the real thing or for a smoke test.
     pub fn size(&self, real: u32, quick: u32) -> u32 {
@@ -48,7 +50,7 @@ const ALL: [&str; 8] = ["g1", "g2", "g3", "g4", "g5", "g6", "g11", "g12"];
 
 fn main() -> anyhow::Result<()> {
     let mut wanted = Vec::new();
-    let mut plan = Plan { filch: binary()?, quick: cfg!(debug_assertions), xl: false, idle_nodes: 3 };
+    let mut plan = Plan { filch: binary()?, quick: cfg!(debug_assertions), rounds: 5, xl: false, idle_nodes: 3 };
     for arg in std::env::args().skip(1) {
         match arg.as_str() {
             "--quick" => plan.quick = true,
@@ -56,9 +58,13 @@ fn main() -> anyhow::Result<()> {
             // Given by `cargo bench`.
             "--bench" => {}
             g if ALL.contains(&g) => wanted.push(g.to_owned()),
-            other => match other.strip_prefix("--idle-nodes=").map(str::parse) {
-                Some(Ok(n)) if (1..=64).contains(&n) => plan.idle_nodes = n,
-                _ => bail!("unknown argument `{other}`; known are --quick --xl --idle-nodes=N {}", ALL.join(" ")),
+            other => match other.split_once('=').map(|(key, n)| (key, n.parse())) {
+                Some(("--idle-nodes", Ok(n))) if (1..=64).contains(&n) => plan.idle_nodes = n,
+                Some(("--rounds", Ok(n))) if (1..=100).contains(&n) => plan.rounds = n,
+                _ => bail!(
+                    "unknown argument `{other}`; known are --quick --xl --rounds=N --idle-nodes=N {}",
+                    ALL.join(" ")
+                ),
             },
         }
     }
