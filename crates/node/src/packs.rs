@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use filch_core::view::Winner;
 use filch_ledger::{LedgerError, LedgerReader};
+use filch_types::bag::{BagOutcome, BagResult, TaskRef};
 use filch_types::fact::FactBody;
-use filch_types::{FactId, JobId, NodeId, ResultRun};
+use filch_types::{FactId, JobId, NodeId, Outcome, ResultRun, TaskOutput};
 
 /// Bytes of encoded packs that are kept decoded.
 const KEEP: usize = 8 * 1024 * 1024;
@@ -61,7 +62,11 @@ impl Packs {
         let Some(signed) = self.reader.fact(job, id)? else { return Ok(None) };
         let size = signed.bytes.len();
         let Ok(fact) = signed.decode() else { return Ok(None) };
-        let FactBody::Pack(runs) = fact.body else { return Ok(None) };
+        let runs = match fact.body {
+            FactBody::Pack(runs) => runs,
+            FactBody::Bags(results) => wholes(results),
+            _ => return Ok(None),
+        };
         let pack = Arc::new(Pack { by: fact.by, runs });
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.bytes += size;
@@ -84,11 +89,37 @@ impl Packs {
     }
 }
 
+/// Divided tasks that ended, as runs without output: what was counted is not in any one fact.
+fn wholes(results: Vec<BagResult>) -> Vec<ResultRun> {
+    let ended = results.into_iter().filter_map(|r| match (r.task, r.outcome) {
+        (TaskRef::Index(i), BagOutcome::Ended { .. }) => {
+            Some(ResultRun::one(i, r.attempt, r.wall_us, Outcome::Success(TaskOutput::default())))
+        }
+        _ => None,
+    });
+    let mut runs: Vec<ResultRun> = ended.collect();
+    runs.sort_by_key(|r| (r.lo, r.attempt));
+    runs.dedup_by_key(|r| r.lo);
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use filch_types::ranges::Range;
-    use filch_types::{Outcome, TaskOutput};
+
+    #[test]
+    fn divided_tasks_are_runs_and_their_parts_are_not() {
+        let ended = |task, attempt| BagResult {
+            task,
+            attempt,
+            wall_us: 5,
+            outcome: BagOutcome::Ended { tally: vec![1], children: vec![] },
+        };
+        let part = TaskRef::Bag(filch_types::BagId([1; 32]));
+        let runs = wholes(vec![ended(TaskRef::Index(4), 2), ended(part, 1), ended(TaskRef::Index(2), 1)]);
+        assert_eq!(runs.iter().map(|r| (r.lo, r.count, r.wall_us)).collect::<Vec<_>>(), [(2, 1, 5), (4, 1, 5)]);
+    }
 
     #[test]
     fn runs_are_cut_to_the_winner() {

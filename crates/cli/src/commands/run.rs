@@ -22,7 +22,10 @@ Examples:
   filch run -- uname -a
   filch run -i notes.txt -- wc -w notes.txt
   filch run -i photo.jpg -o small.jpg -- convert {in} -resize 512 {out}
-  filch run -- sh -c 'exit 3'; echo $?               # 3")]
+  filch run -- sh -c 'exit 3'; echo $?               # 3
+  filch run --handler uts -- T1                      # 4130071 3305118 10
+
+Trees of uts: T1 T3 T1L T3L T1XL, geo:B0,DEPTH,SEED (e.g. geo:4,10,19), bin:B0,Q,M,SEED (e.g. bin:2000,0.124875,8,42). Printed are nodes, leaves, depth.")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     task: TaskArgs,

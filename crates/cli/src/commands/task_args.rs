@@ -23,7 +23,8 @@ pub(crate) struct TaskArgs {
     /// Add a variable to the task's environment, which is otherwise small [repeatable]
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) env: Vec<String>,
-    /// Run a Rust function that the nodes have under this name, with the words as its arguments
+    /// Run a Rust function that the nodes have under this name, with the words as its arguments: noop, sleep, spin, fail, hash, or
+    /// uts, which counts a tree and is split between the nodes while it runs
     #[arg(long, value_name = "NAME")]
     pub(crate) handler: Option<String>,
     /// Try again this many times if the task fails

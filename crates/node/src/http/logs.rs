@@ -1,5 +1,6 @@
 //! `GET /v1/jobs/{id}/logs/{task}`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,14 +12,14 @@ use filch_api::{Code, Problem, routes};
 use filch_core::view::JobView;
 use filch_exec::LiveStream;
 use filch_types::ranges::Range;
-use filch_types::{Content, JobId, NodeId};
+use filch_types::{Content, JobId, Manifest, NodeId};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::jobs::not_here_yet;
 use super::problem::{Fail, internal};
-use super::{SharedApp, files, input, ndjson};
+use super::{SharedApp, files, input, ndjson, tallies};
 
 /// Bytes that are read of a running attempt at a time.
 const CHUNK: usize = 64 * 1024;
@@ -64,24 +65,34 @@ pub async fn logs(
         let detail = format!("{task}; the job has {} tasks, from 0", manifest.spec.total());
         return Err(Fail(Problem::new(Code::NoSuchTask).detail(detail)));
     }
-    if let Some(content) = kept(&app, view.job, task, which).await? {
+    if let Some(content) = kept(&app, (view.job, &manifest), task, which).await? {
         return whole(&app, &view, content).await;
     }
     let running = app.exec.running().into_iter().find(|r| r.job == view.job && r.index == task);
     match running {
-        Some(r) => live(&app, (view.job, task, r.attempt), which, options.follow),
+        Some(r) => live(&app, manifest, (view.job, task, r.attempt), which, options.follow),
         None => Err(elsewhere(&app, &view, task).await?),
     }
 }
 
 /// What is kept of the winning result.
-async fn kept(app: &SharedApp, job: JobId, task: u32, which: Which) -> Result<Option<Content>, Fail> {
+async fn kept(
+    app: &SharedApp,
+    (job, manifest): (JobId, &Arc<Manifest>),
+    task: u32,
+    which: Which,
+) -> Result<Option<Content>, Fail> {
     let one = Range::new(task, task.saturating_add(1));
-    let Some(w) = app.driver.read(move |n| n.winners(job, one, 1)).await?.pop() else { return Ok(None) };
+    let m = manifest.clone();
+    let read = app.driver.read(move |n| tallies::shown(n, job, &m, n.winners(job, one, 1)));
+    let (mut winners, tallies) = read.await?;
+    let Some(w) = winners.pop() else { return Ok(None) };
     let packs = app.packs.clone();
     let read = tokio::task::spawn_blocking(move || {
         let pack = packs.get(job, w.pack)?;
-        Ok::<_, filch_ledger::LedgerError>(pack.and_then(|p| p.of(&w).next()))
+        let mut run = pack.and_then(|p| p.of(&w).next());
+        run.iter_mut().for_each(|run| tallies::put(run, &w, &tallies));
+        Ok::<_, filch_ledger::LedgerError>(run)
     });
     let run = read.await.map_err(internal)?.map_err(internal)?;
     Ok(run.map(|run| {
@@ -107,7 +118,13 @@ async fn whole(app: &SharedApp, view: &JobView, content: Content) -> Result<Resp
 }
 
 /// What a running attempt has written so far, and goes on to write.
-fn live(app: &SharedApp, attempt: (JobId, u32, u32), which: Which, follow: bool) -> Result<Response, Fail> {
+fn live(
+    app: &SharedApp,
+    manifest: Arc<Manifest>,
+    attempt: (JobId, u32, u32),
+    which: Which,
+    follow: bool,
+) -> Result<Response, Fail> {
     let permit = ndjson::permit(app)?;
     let (to, from) = mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     let app = app.clone();
@@ -132,7 +149,7 @@ fn live(app: &SharedApp, attempt: (JobId, u32, u32), which: Which, follow: bool)
                     }
                 }
                 // The attempt is over: what it wrote last is in its kept output.
-                Ok(None) if follow => return rest(&app, attempt, which, offset, &to).await,
+                Ok(None) if follow => return rest(&app, &manifest, attempt, which, offset, &to).await,
                 Ok(_) | Err(_) => return,
             }
         }
@@ -144,6 +161,7 @@ fn live(app: &SharedApp, attempt: (JobId, u32, u32), which: Which, follow: bool)
 /// The end of what an attempt wrote, once its result is known.
 async fn rest(
     app: &SharedApp,
+    manifest: &Arc<Manifest>,
     (job, task, _): (JobId, u32, u32),
     which: Which,
     offset: u64,
@@ -152,7 +170,7 @@ async fn rest(
     let mut events = app.events.watch();
     let limit = tokio::time::Instant::now() + Duration::from_secs(10);
     let content = loop {
-        match kept(app, job, task, which).await {
+        match kept(app, (job, manifest), task, which).await {
             Ok(Some(content)) => break content,
             Ok(None) => {}
             Err(_) => return,

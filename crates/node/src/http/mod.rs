@@ -14,6 +14,7 @@ mod problem;
 mod results;
 pub mod socket;
 mod submit;
+mod tallies;
 mod tasks;
 
 use std::path::PathBuf;

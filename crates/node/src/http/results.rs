@@ -15,6 +15,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use super::jobs::{counts, not_here_yet};
 use super::ndjson::{self, Gone, Lines};
 use super::problem::{Fail, internal};
+use super::tallies::{self, Tallies};
 use super::{SharedApp, input};
 use crate::delivery::collect;
 use crate::events::{Happening, job_of};
@@ -199,11 +200,14 @@ impl Reader {
                 tasks += r.len();
                 ranges.push(r);
             }
-            let (job, wanted) = (self.job, ranges.clone());
-            let winners = self
+            let (job, manifest, wanted) = (self.job, self.manifest.clone(), ranges.clone());
+            let (winners, tallies) = self
                 .app
                 .driver
-                .read(move |n| wanted.into_iter().flat_map(|r| n.winners(job, r, usize::MAX)).collect::<Vec<_>>())
+                .read(move |n| {
+                    let winners = wanted.into_iter().flat_map(|r| n.winners(job, r, usize::MAX)).collect();
+                    tallies::shown(n, job, &manifest, winners)
+                })
                 .await?;
             let mut due = Vec::new();
             for w in winners.into_iter().filter(|w| self.due(w, over)) {
@@ -212,8 +216,8 @@ impl Reader {
                 }
             }
             if !self.ordered {
-                self.send(due, lines).await?;
-            } else if self.send_in_order(due, lines).await? {
+                self.send(due, &tallies, lines).await?;
+            } else if self.send_in_order(due, &tallies, lines).await? {
                 // The rest waits for a gap; it is looked at again when the gap closes.
                 self.todo = RangeSet::default();
                 return Ok(());
@@ -223,7 +227,7 @@ impl Reader {
     }
 
     /// Sends up to the first gap. Whether there is one.
-    async fn send_in_order(&mut self, due: Vec<Winner>, lines: &mut Lines) -> Result<bool, Stop> {
+    async fn send_in_order(&mut self, due: Vec<Winner>, tallies: &Tallies, lines: &mut Lines) -> Result<bool, Stop> {
         let mut next = self.sent.gaps(self.all).first().map_or(self.all.hi, |g| g.lo);
         let mut ready = Vec::new();
         for w in due {
@@ -234,13 +238,14 @@ impl Reader {
             ready.push(w);
         }
         let looked = self.todo.iter().next().map_or(self.all.hi, |r| r.lo);
-        self.send(ready, lines).await?;
+        self.send(ready, tallies, lines).await?;
         Ok(next < looked)
     }
 
-    async fn send(&mut self, winners: Vec<Winner>, lines: &mut Lines) -> Result<(), Stop> {
+    async fn send(&mut self, winners: Vec<Winner>, tallies: &Tallies, lines: &mut Lines) -> Result<(), Stop> {
         for part in winners.chunks(PACKS) {
-            for (w, node, run) in self.read(part.to_vec()).await? {
+            for (w, node, mut run) in self.read(part.to_vec()).await? {
+                tallies::put(&mut run, &w, tallies);
                 for piece in by_group(&self.manifest, run) {
                     let (group, number) = place(&self.manifest, piece.lo);
                     let mut result = TaskResult::of(&piece, group, number, Some(node.clone()));

@@ -7,6 +7,7 @@ use std::future::Future;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
+mod functions;
 mod jobs;
 mod lives;
 mod refusals;
@@ -42,6 +43,8 @@ fn main() -> std::process::ExitCode {
         trial("a_node_that_keeps_nothing_reads_along", jobs::a_node_that_keeps_nothing_reads_along),
         trial("ordered_results_continue_behind_a_cursor", jobs::ordered_results_continue_behind_a_cursor),
         trial("a_cancelled_job_accounts_for_every_task", jobs::a_cancelled_job_accounts_for_every_task),
+        trial("an_embedding_program_adds_functions", functions::an_embedding_program_adds_functions),
+        trial("divided_tasks_say_what_their_parts_counted", functions::divided_tasks_say_what_their_parts_counted),
         trial("a_restart_keeps_everything", lives::a_restart_keeps_everything),
         trial("delivery_goes_on_after_a_restart", lives::delivery_goes_on_after_a_restart),
         trial("down_hands_work_back", lives::down_hands_work_back),
