@@ -158,3 +158,16 @@ fn long_tasks_spread_over_all_slots_and_run_once() {
     w.pass_ms(120_000);
     assert_eq!(w.launched.len(), 8, "a task longer than many leases runs once");
 }
+
+#[test]
+fn a_replica_that_runs_nothing_notices_a_silent_steward_as_soon_as_a_worker() {
+    let mut w = World::new(3, 0);
+    w.pass_ms(12_000);
+    w.submit(1, spec(10));
+    for n in 2..=3 {
+        w.cut.extend([(id(1), id(n)), (id(n), id(1))]);
+    }
+    // A heartbeat, then the patience with silence: not the pause between probes of members that share nothing.
+    w.pass_ms(6_000);
+    assert!(w.events.iter().any(|(n, e)| *n != id(1) && matches!(e, Event::Steward(..))));
+}

@@ -265,6 +265,10 @@ impl Node {
 
     pub(super) fn begin_holding(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
+        // From now on it matters whether the others of R live: the next idle probe may be long off.
+        let others: Vec<NodeId> = job.replicas.iter().copied().filter(|r| *r != self.id).collect();
+        others.into_iter().for_each(|r| self.timers.sooner(Timer::Beat(r), self.now + self.cfg.timing.beat));
+        let Some(job) = self.jobs.get(&id) else { return };
         if job.manifest.spec.closure_blobs > 0 {
             self.fetch_closure(id);
         } else if !job.held && !job.fetching {
