@@ -110,7 +110,7 @@ fn beat() -> Beat {
         bags: vec![],
     };
     let digest = JobDigest { job: job(), facts: 1, xor: FactId([5; 32]), held: true };
-    Beat { jobs: vec![held], digests: vec![digest], queued: 5, idle: 1 }
+    Beat { jobs: vec![held], digests: vec![digest], queued: 5, idle: 1, full: false }
 }
 
 fn requests() -> Vec<Request> {
@@ -118,7 +118,7 @@ fn requests() -> Vec<Request> {
     vec![
         Request::Hello(hello()),
         Request::Beat(beat()),
-        Request::Claim { job, want: 5, need_manifest: true },
+        Request::Claim { job, want: 5, idle: 1, need_manifest: true },
         Request::Steal { job, want: 5, idle: 2 },
         Request::Replicate(SignedManifest::sign(&manifest(2, 30), &Simulated(PEER)).expect("signs")),
         Request::Manifest(job),
@@ -138,6 +138,7 @@ fn responses() -> Vec<Response> {
         given_upto: 1,
         revoked: vec![run(0, 2)],
         revoked_bags: vec![(1, 1)],
+        ended: vec![Range::new(1, 2)],
         state: JobState::Active,
     };
     let bag = GivenBag {

@@ -156,6 +156,7 @@ impl Node {
                 weight: WHOLE_SLOT,
                 since: now,
                 staging: false,
+                unwanted: false,
                 bag,
             },
         );
