@@ -15,6 +15,7 @@ use filch_types::{JobId, JobSpec, NodeId, ResultRun, Timestamp, limits};
 
 use super::fold::Fold;
 use super::job::{CAREFUL, COPY, Steward, Tag, attempt_number, lease_run};
+use super::leases::Leases;
 use super::{Node, Timer};
 use crate::io::Event;
 use filch_types::wire::JobState;
@@ -161,7 +162,7 @@ impl Copies {
             let b = self.begun.get(w).and_then(|all| all.iter().find(|b| b.tasks.lo == *lo));
             if let Some(b) = b.filter(|_| Some(*w) != to)
                 && self.spent.overlapping(b.tasks).next().is_none()
-                && job.straggles(b.tasks, age)
+                && job.straggles(b, *w, age)
             {
                 return Some(b.tasks);
             }
@@ -175,15 +176,21 @@ struct Known<'a> {
     spec: &'a JobSpec,
     fold: &'a Fold,
     pace: &'a Pace,
+    leased: &'a Leases,
 }
 
 impl Known<'_> {
-    fn straggles(&self, tasks: Range, age_us: u64) -> bool {
+    fn straggles(&self, begun: &Begun, w: NodeId, age_us: u64) -> bool {
+        let tasks = begun.tasks;
         let Some((n, group, _)) = self.spec.locate(tasks.lo) else { return false };
         // What took a node down is not tried on two at once.
         let may = group.limits.speculate && group.reduce().is_none() && self.fold.first_lost(tasks).is_none();
         let long = |most: u64| age_us >= most.saturating_mul(FACTOR).saturating_mul(u64::from(tasks.len()));
-        may && !self.fold.done().gaps(tasks).is_empty() && self.pace.most(n).is_some_and(long)
+        // A node that reported a failure has nothing more to list: what it said before is about an attempt that is over.
+        let same = |(_, (n, tag)): (Range, &(NodeId, Tag))| *n == w && tag.attempt == begun.attempt;
+        let runs = |r: Range| self.leased.gaps(r).is_empty() && self.leased.overlapping(r).all(same);
+        let open = self.fold.done().gaps(tasks);
+        may && !open.is_empty() && open.into_iter().all(runs) && self.pace.most(n).is_some_and(long)
     }
 }
 
@@ -252,7 +259,7 @@ impl Node {
     pub(super) fn copy_wanted(&self, id: JobId) -> bool {
         let Some(job) = self.jobs.get(&id) else { return false };
         let Some(s) = job.steward.as_ref().filter(|s| s.granting && s.pool.is_empty()) else { return false };
-        let known = Known { spec: &job.manifest.spec, fold: &job.fold, pace: &job.pace };
+        let known = Known { spec: &job.manifest.spec, fold: &job.fold, pace: &job.pace, leased: &s.leased };
         s.copies.straggler(self.now, None, self.cfg.timing.beat, &known).is_some()
     }
 
@@ -261,8 +268,8 @@ impl Node {
         let (now, t) = (self.now, self.cfg.timing.clone());
         let boot = self.peers.get(&to).and_then(|p| p.hello.as_ref()).map_or(0, |h| h.boot);
         let job = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Active)?;
-        let known = Known { spec: &job.manifest.spec, fold: &job.fold, pace: &job.pace };
         let s = job.steward.as_mut().filter(|s| idle > 0 && s.granting && s.pool.is_empty())?;
+        let known = Known { spec: &job.manifest.spec, fold: &job.fold, pace: &job.pace, leased: &s.leased };
         let tasks = s.copies.straggler(now, Some(to), t.beat, &known)?;
         let tries = s.tries.overlapping(tasks).map(|(_, n)| *n).max().unwrap_or(0) + 1;
         let tag = Tag { attempt: attempt_number(s.epoch, tries), hops: COPY };
