@@ -48,7 +48,7 @@ impl Options {
             1 => format!("geo:4,{},{}", dice.between(3, 5), dice.below(1_000)),
             _ => format!("geo:3,{},{}", dice.between(4, 7), dice.below(1_000)),
         };
-        let work = Work { tree: Some(tree), unit_us: dice.log_between(50, 50_000), ..Work::default() };
+        let work = Work { tree: Some(tree), unit_us: dice.log_between(50, 5_000), ..Work::default() };
         let group =
             GroupPlan { tasks: dice.between(1, 3) as u32, retries: dice.below(3) as u16, ..GroupPlan::default() };
         let calm = self.profile == Profile::FaultFree;

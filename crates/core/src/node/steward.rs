@@ -66,6 +66,20 @@ impl Steward {
         out.extend(self.leased.gaps(range).into_iter().map(|r| (r, None)));
         out
     }
+
+    /// What `w` executes of what it holds here. A heartbeat that was under way for long speaks of attempts that are over: it says
+    /// nothing of the ones that came after them, and P14 would charge those.
+    fn executing(&self, w: NodeId, jb: &JobBeat) -> RangeSet {
+        let mut own = RangeSet::default();
+        for run in &jb.held {
+            let mine = |(r, (n, tag)): (Range, &(NodeId, Tag))| (*n == w && tag.attempt == run.attempt).then_some(r);
+            self.leased.overlapping(run.range()).filter_map(mine).for_each(|r| own.insert(r));
+            if run.count > 0 && self.copies.has(run.range(), w, run.attempt) {
+                own.insert(run.range());
+            }
+        }
+        jb.running.iter().flat_map(|r| own.overlapping(*r).collect::<Vec<_>>()).collect()
+    }
 }
 
 impl Node {
@@ -444,7 +458,7 @@ impl Node {
         }
         let coming: Vec<Range> = lease.pending.values().flat_map(|(rs, _)| rs).copied().collect();
         s.prune_copies(w, &listed, &coming);
-        lease.running = jb.running.iter().copied().filter(|r| r.hi <= total).collect();
+        lease.running = s.executing(w, &jb);
         s.set_running(w, &lease.running);
         s.observe(w, &lease.running, now);
         let revoked_bags = s.bags.listed(fold.tree(), w, &jb.bags, now);
