@@ -156,7 +156,10 @@ impl Updates {
 
     fn take(&mut self, line: ResultLine) -> Result<(), ClientError> {
         let update = match line {
-            ResultLine::Result(r) => return Ok(self.result(r)),
+            ResultLine::Result(r) => {
+                self.result(r);
+                return Ok(());
+            }
             ResultLine::Progress { counts, state, delivery } => Update::Progress { counts, state, delivery },
             ResultLine::End { counts, state, delivery } => {
                 self.ended = true;
