@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 
 use filch_sim::{Report, Scenario};
 
+/// Minutes of computing: only that they make sense is checked here.
+const LARGE: [&str; 1] = ["uts-10000-nodes"];
+
 /// Seeds besides the scenario's own.
 const SEEDS: [u64; 3] = [11, 12, 13];
 
@@ -30,6 +33,11 @@ fn every_scenario_goes_as_it_says() {
     assert!(files().len() >= 11, "{:?}", files());
     let mut wrong = Vec::new();
     for path in files() {
+        if LARGE.iter().any(|name| path.file_stem().is_some_and(|stem| stem == *name)) {
+            let text = std::fs::read_to_string(&path).unwrap();
+            Scenario::parse(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            continue;
+        }
         for seed in std::iter::once(None).chain(SEEDS.map(Some)) {
             let report = run(&path, seed);
             assert!(!report.checks.is_empty(), "{} expects something", path.display());

@@ -51,6 +51,10 @@ impl Node {
             return false;
         }
         lines.waiters.push_back((p, now));
+        let divided = |l: &crate::io::LaunchId| self.launches.get(l).is_some_and(|l| l.bag.is_some());
+        if job.work.launches.iter().any(divided) {
+            self.timers.ensure(Timer::Lifeline(id), now + RETRY);
+        }
         true
     }
 

@@ -13,7 +13,7 @@ use super::file::{Cluster, Disk, File, Group, Job, Network, Protocol, TaskGroup,
 use super::units::{MAX_NODES, Size, Takes, Time, Who};
 use crate::fault::Planned;
 use crate::options::{
-    Action, DiskOptions, Duration, GroupPlan, JobPlan, Leaves, LinkOptions, NodeOptions, Options, Profile, Work,
+    Action, Checks, DiskOptions, Duration, GroupPlan, JobPlan, Leaves, LinkOptions, NodeOptions, Options, Profile, Work,
 };
 use crate::rng::Dice;
 
@@ -73,6 +73,11 @@ pub(super) fn options(source: &str, file: &File, seed: u64, nodes: Option<usize>
     b.nodes = nodes.len();
     let mut o = Options::calm(seed, 0, 1);
     o.nodes = nodes;
+    if let Some(peers) = &file.cluster.peers {
+        o.overlay = Some(b.inside(peers, 2, 1_024)?);
+        // Oracles that look at every pair would look for hours.
+        o.checks = Checks::Cheap;
+    }
     network(&b, &file.network, &mut o.link)?;
     o.in_order = file.network.in_order.unwrap_or(false);
     disk(&b, &file.disk, &mut o.disk)?;

@@ -36,6 +36,8 @@ pub(super) struct Cluster {
     pub nodes: Spanned<usize>,
     pub slots: Option<Spanned<u16>>,
     pub per_machine: Option<Spanned<u32>>,
+    /// Random peers of a node, where not everybody is connected to everybody.
+    pub peers: Option<Spanned<u16>>,
     #[serde(default, rename = "group")]
     pub groups: Vec<Group>,
 }
