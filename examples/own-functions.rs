@@ -68,7 +68,7 @@ impl Boards {
     fn extend(&mut self, board: &[u8]) {
         for row in 0..self.size {
             let safe = board.iter().rev().zip(1..).all(|(r, away)| *r != row && r.abs_diff(row) != away);
-            if safe && board.len() + 1 == self.size.into() {
+            if safe && board.len() + 1 == usize::from(self.size) {
                 self.ways += 1;
                 self.seen += 1;
             } else if safe {

@@ -104,7 +104,7 @@ impl Owner {
     }
     fn claim(&mut self, from: u8) -> Response {
         let job = self.job;
-        self.ask(from, Request::Claim { job, want: 1, need_manifest: false }).0.expect("answered at once")
+        self.ask(from, Request::Claim { job, want: 1, idle: 1, need_manifest: false }).0.expect("answered at once")
     }
     /// A result of another worker arrives and becomes durable.
     fn result(&mut self, by: u8, task: TaskRef, attempt: u32, count: u64, children: Vec<Child>) -> Vec<Output> {
