@@ -411,7 +411,8 @@ mod tests {
         let took = took(&answer);
         assert_eq!(answer.ideal_us, 43_750_000_000_000);
         let over = took[0] as f64 / answer.ideal_us as f64;
-        assert!((1.0..1.01).contains(&over), "{over}");
+        // What is drawn for some hundreds of tasks is half a per cent off the mean at times.
+        assert!((0.99..1.01).contains(&over), "{over}");
         // Half of the work on three nodes instead of four.
         let death = took[1] as f64 / took[0] as f64;
         assert!((1.15..1.19).contains(&death), "{death}");

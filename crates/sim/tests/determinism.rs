@@ -27,9 +27,12 @@ fn a_broken_rule_says_how_to_break_it_again() {
     let broken = (0..200).find_map(|seed| Sim::builder().options(options(seed)).build().run().err());
     let mut failure = broken.expect("a planted bug is found");
     let told = failure.to_string();
-    assert!(told.contains("replay: filch sim replay FILE") && told.contains("NoSignatureCheck"), "{told}");
+    assert!(
+        told.contains("replay: filch sim replay swarm:") && told.contains("--mutant no-signature-check\n"),
+        "{told}"
+    );
     failure.options.mutant = None;
-    let command = format!("replay: filch sim replay --profile swarm --seed {}\n", failure.options.seed);
+    let command = format!("replay: filch sim replay swarm:{}\n", failure.options.seed);
     assert!(failure.to_string().contains(&command), "{failure}");
     failure.options.faults.clear();
     assert!(failure.to_string().contains("replay: filch sim replay FILE"), "it is no longer what its seed draws");
