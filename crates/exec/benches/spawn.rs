@@ -137,6 +137,9 @@ impl Node {
         while done < total {
             match self.reports.recv_timeout(Duration::from_secs(60))? {
                 Report::Bounced { why, .. } => return Err(why.into()),
+                divided @ (Report::Split { .. } | Report::Bag { .. } | Report::BagFailed { .. }) => {
+                    return Err(format!("no task is divisible: {divided:?}").into());
+                }
                 Report::Finished { launch, runs } => {
                     let n: u32 = runs.iter().map(|r| r.count).sum();
                     if !runs.iter().all(|r| r.outcome.is_success()) {
