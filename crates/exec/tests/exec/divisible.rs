@@ -452,7 +452,7 @@ fn time_limits_are_seen() {
     start(
         &w,
         1,
-        &divisible("numbers", &["1000000000000", "free", "0"], &[Reduce::Sum, Reduce::Max]).limits(30, 0).job(),
+        &divisible("numbers", &["18000000000000000000", "free", "0"], &[Reduce::Sum, Reduce::Max]).limits(30, 0).job(),
         0,
         None,
     );
