@@ -490,7 +490,7 @@ impl Node {
     pub(super) fn on_steal_answer(&mut self, from: NodeId, sent: Timestamp, id: JobId, r: Response) {
         match r {
             Response::Stolen { epoch, runs, bags, .. } if !runs.is_empty() || !bags.is_empty() => {
-                let tasks = runs.iter().map(|r| r.count).sum::<u32>() + bags.len() as u32;
+                let tasks = runs.iter().fold(bags.len() as u32, |n, r| n.saturating_add(r.count));
                 self.counters.stolen += u64::from(tasks);
                 self.event(Event::Stole { job: id, from, tasks });
                 if let Some(job) = self.jobs.get_mut(&id)
@@ -509,7 +509,7 @@ impl Node {
             r => {
                 let Some(job) = self.jobs.get_mut(&id) else { return };
                 job.work.asking = false;
-                job.work.lines.left += u8::from(r == Response::Waiting);
+                job.work.lines.left = job.work.lines.left.saturating_add(u8::from(r == Response::Waiting));
                 if job.work.victims.is_empty() {
                     self.no_luck(id);
                 }
