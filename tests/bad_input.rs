@@ -78,8 +78,15 @@ fn an_output_does_not_follow_a_link_out_of_the_directory() {
     // The submitter's directory has a link to elsewhere: nothing may be written through it.
     symlink(&outside, n.work().join("link")).unwrap();
     let done = n.filch(["map", "-i", "{}", "-o", "link/{}", "--", "cp", "{in}", "{out}", ":::", "a"]).run();
+    assert_eq!(done.code(), 2, "{done:?}");
+    assert!(done.err.contains("`link` is a symbolic link") && done.err.contains("nothing was sent"), "{done:?}");
+    assert_eq!(n.jobs().map(|jobs| jobs.len()), Ok(0), "{done:?}");
+
+    // It comes to be one while the job runs: the file stays with the job.
+    let script = format!("ln -s {} {}/late && mkdir -p late && echo x > late/a", outside.display(), n.work().display());
+    let done = n.filch(["run", "-o", "late/a", "--", "sh", "-c", &script]).run();
     assert_ne!(done.code(), 0, "{done:?}");
-    assert!(done.err.contains("link"), "{done:?}");
+    assert!(done.err.contains("late"), "{done:?}");
     assert_eq!(harness::tree(&outside).len(), 1, "{done:?}");
 
     // The task leaves a link to a file of the host as its output: that file is not taken for it.

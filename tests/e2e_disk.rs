@@ -69,6 +69,10 @@ fn a_replica_whose_disk_is_full_does_not_stop_the_job() {
     let script = r#"head -c 2000000 /dev/urandom > "$1""#;
     let args = ["submit", "--array", "1-30", "-o", "out/{#}", "--", "sh", "-c", script, "_", "{out}"];
     let id = job_id(&c.filch(args).run().ok());
+    until("the owner says whom the results wait for", LONG, || {
+        let shown = c.filch(["show", &id]).run().ok().out;
+        check(String::from_utf8_lossy(&shown).contains("(its disk is full)"), shown)
+    });
     let d = c.nodes[0].succeeded(&id, LONG);
     assert_eq!(d.summary.counts.succeeded, 30);
     let out = c.nodes[0].work().join("out");

@@ -247,6 +247,50 @@ pub struct JobDetail {
     /// Where its output files go, if this node delivers them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
+    /// What keeps results that are done from becoming final, if anything does. Only the owner's node knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay: Option<Delay>,
+}
+
+/// Results that are done wait for copies before they are final.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Delay {
+    /// Copies that a final result has, unless too few of the nodes can be reached.
+    pub copies: u8,
+    /// Whose copy is missing.
+    pub missing: Vec<MissingCopy>,
+}
+
+/// A node that should have a copy of a result and has none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MissingCopy {
+    /// Which.
+    pub node: NodeRef,
+    /// Why, as far as that is known.
+    pub why: Missing,
+}
+
+/// Why a node has no copy of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// It said that its disk is full.
+    DiskFull,
+    /// It cannot be reached; after a while results become final without it.
+    Unreachable,
+    /// It has not answered yet.
+    NoWord,
+}
+
+impl Missing {
+    /// As it is written on a terminal.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Missing::DiskFull => "its disk is full",
+            Missing::Unreachable => "it cannot be reached",
+            Missing::NoWord => "it has not answered yet",
+        }
+    }
 }
 
 /// Output files on their way to the submitter's directory.

@@ -26,8 +26,8 @@ pub use convert::SpecError;
 pub use event::{Event, EventKind};
 pub use files::{BlobRef, FileLine, FilesRequest, IngestedFile};
 pub use job::{
-    Counts, Delivery, DownAnswer, DownRequest, FetchLine, FetchRequest, JobDetail, JobList, JobState, JobSummary,
-    RevokeAnswer, Role, SubmitLine, SubmitRequest, TaskPage, TaskRow, TaskState,
+    Counts, Delay, Delivery, DownAnswer, DownRequest, FetchLine, FetchRequest, JobDetail, JobList, JobState,
+    JobSummary, Missing, MissingCopy, RevokeAnswer, Role, SubmitLine, SubmitRequest, TaskPage, TaskRow, TaskState,
 };
 pub use node::{Member, MemberList, NodeInfo, NodeRef};
 pub use problem::{Code, Problem};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::base64::{self, Base64Error};
-use crate::{Counts, Delivery, JobState, NodeRef, Problem, TaskState};
+use crate::{Counts, Delay, Delivery, JobState, NodeRef, Problem, TaskState};
 
 /// Bytes: as text if they are UTF-8, as base64 if not, by name if there are many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -246,6 +246,9 @@ pub enum ResultLine {
         /// Where its output files go, if this node delivers them.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         delivery: Option<Delivery>,
+        /// What keeps results that are done from becoming final, if anything does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delay: Option<Delay>,
     },
     /// The last line: with `follow`, the job has ended, every result was sent and every file is delivered (or never will be:
     /// `delivery.problems`). Without, that was all there is so far.

@@ -56,6 +56,8 @@ pub enum Update {
         state: JobState,
         /// Output files.
         delivery: Option<Delivery>,
+        /// What keeps results that are done from becoming final, if anything does.
+        delay: Option<Delay>,
     },
     /// The end; nothing follows.
     End {
@@ -160,7 +162,9 @@ impl Updates {
                 self.result(r);
                 return Ok(());
             }
-            ResultLine::Progress { counts, state, delivery } => Update::Progress { counts, state, delivery },
+            ResultLine::Progress { counts, state, delivery, delay } => {
+                Update::Progress { counts, state, delivery, delay }
+            }
             ResultLine::End { counts, state, delivery } => {
                 self.ended = true;
                 Update::End { counts, state, delivery }

@@ -77,6 +77,8 @@ pub enum Input {
     ClosureProgress(JobId, u64),
     /// A blob of the job's inputs or results was found missing or damaged: this node is no holder until it is fetched again.
     ClosureLost(JobId),
+    /// The own disk had no room for a blob: for a while nothing more is asked for, and others are told.
+    DiskFull,
     /// All blobs of the fetch are durably held.
     Fetched(FetchId),
     /// They could not be had now.

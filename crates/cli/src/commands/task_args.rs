@@ -57,6 +57,7 @@ impl TaskArgs {
             sources,
             inputs: self.inputs.clone(),
             outputs: self.outputs.clone(),
+            output_dir: self.output_dir.clone().unwrap_or_else(|| PathBuf::from(".")),
             env: self.env.clone(),
             name: self.name.clone(),
             retries: self.retries,

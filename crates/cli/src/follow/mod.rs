@@ -204,8 +204,8 @@ impl Following<'_> {
                 self.printer.result(&result, &self.progress).await?;
                 Ok(None)
             }
-            Update::Progress { counts, state, delivery } => {
-                self.progress.counts(&counts, state, delivery.as_ref());
+            Update::Progress { counts, state, delivery, delay } => {
+                self.progress.counts(&counts, state, delivery.as_ref(), delay.as_ref());
                 Ok(None)
             }
             Update::Away { why } => {

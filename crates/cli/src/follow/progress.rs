@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use filch_api::{Counts, Delivery, JobState};
+use filch_api::{Counts, Delay, Delivery, JobState};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::rate::Rate;
@@ -94,7 +94,7 @@ impl Progress {
     }
 
     /// Where the job stands.
-    pub(crate) fn counts(&mut self, c: &Counts, state: JobState, delivery: Option<&Delivery>) {
+    pub(crate) fn counts(&mut self, c: &Counts, state: JobState, delivery: Option<&Delivery>, delay: Option<&Delay>) {
         self.rate.sample(Instant::now(), c.done());
         let mut text = self.rate.phrase(c.total.saturating_sub(c.done()));
         if !text.is_empty() {
@@ -108,6 +108,9 @@ impl Progress {
         }
         if let Some(d) = delivery.filter(|d| d.pending > 0) {
             text.push_str(&format!(", {} to be written", words::count(d.pending, "file")));
+        }
+        if let Some(delay) = delay.filter(|_| c.finals < c.done()) {
+            text.push_str(&format!("; final {}", words::delay(delay)));
         }
         if state == JobState::Cancelled {
             text.push_str(", cancelled");

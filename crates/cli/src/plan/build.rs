@@ -1,5 +1,7 @@
 //! The plan of a job.
 
+use std::path::{Path, PathBuf};
+
 use bytes::Bytes;
 use filch_types::items::{BLOCK, Item, Reader, Writer};
 use filch_types::limits;
@@ -10,6 +12,7 @@ use filch_types::template::{Context, Form, Part, Template};
 use super::files::place;
 use super::outputs::{Collision, Outputs};
 use super::sources::product;
+use super::target::Target;
 use super::{Array, Files, PlanError, Source, Sources};
 
 /// What the command line asks for.
@@ -25,6 +28,8 @@ pub(crate) struct Request {
     pub(crate) inputs: Vec<String>,
     /// `-o`.
     pub(crate) outputs: Vec<String>,
+    /// Where output files will appear.
+    pub(crate) output_dir: PathBuf,
     /// `--env`.
     pub(crate) env: Vec<String>,
     pub(crate) name: Option<String>,
@@ -112,7 +117,7 @@ impl Plan {
             Sources::Array(array) => Tasks::Array(*array),
             Sources::Product(sources) => plan.pack(sources)?,
         };
-        plan.check_tasks()?;
+        plan.check_tasks(&request.output_dir)?;
         plan.check_description()?;
         Ok(plan)
     }
@@ -154,12 +159,13 @@ impl Plan {
     }
 
     /// Looks at the files and output paths of every task, if they have any.
-    fn check_tasks(&mut self) -> Result<(), PlanError> {
+    fn check_tasks(&mut self, dir: &Path) -> Result<(), PlanError> {
         if self.inputs.is_empty() && self.group.outputs.is_empty() {
             return Ok(());
         }
         let mut files = Files::default();
         let mut outputs = Outputs::default();
+        let mut target = Target::new(dir);
         let alike = !self.own_inputs() && self.group.outputs.is_empty();
         self.each(&mut |plan, task, values| {
             let known = (plan.count() > 1).then_some(task);
@@ -175,6 +181,13 @@ impl Plan {
             for path in plan.output_paths(task, values, &places) {
                 let path = normalise(&path).map_err(|why| PlanError::Output { task: known, why })?;
                 bytes += path.len();
+                target.check(&path).map_err(|obstacle| PlanError::OutputBlocked {
+                    task: known,
+                    path: path.clone(),
+                    part: obstacle.part,
+                    is: obstacle.is,
+                    dir: dir.to_owned(),
+                })?;
                 outputs.add(task, &path);
             }
             if bytes > limits::INLINE_RESULT {

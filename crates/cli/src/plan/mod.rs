@@ -7,6 +7,7 @@ mod job;
 mod outputs;
 mod preview;
 mod sources;
+mod target;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +62,8 @@ pub(crate) enum PlanError {
     InputPlace { task: Option<u32>, first: String, second: String, place: String },
     #[error("{}output: {why}", of_task(*task))]
     Output { task: Option<u32>, why: PathError },
+    #[error("{}output `{path}`: `{part}` is {is} in {}", of_task(*task), dir.display())]
+    OutputBlocked { task: Option<u32>, path: String, part: String, is: &'static str, dir: PathBuf },
     #[error("tasks {a} and {b} would both write `{path}`")]
     SameOutput { a: u32, b: u32, path: String },
     #[error("two outputs of task {task} would both be `{path}`")]
@@ -98,6 +101,9 @@ impl PlanError {
             }
             PlanError::Output { .. } => {
                 "outputs appear under the working directory (or --output-dir); give relative paths without `..`"
+            }
+            PlanError::OutputBlocked { .. } => {
+                "nothing was sent: files are never written through a link; take it away, or give another name or --output-dir"
             }
             PlanError::Input { .. } => "nothing was sent; correct the path or -i",
             PlanError::TooMany { .. } => "split it into several jobs",

@@ -17,6 +17,7 @@ fn request(words: &[&str]) -> Request {
         sources: if sources.is_empty() { Sources::Once } else { Sources::Product(sources) },
         inputs: vec![],
         outputs: vec![],
+        output_dir: ".".into(),
         env: vec![],
         name: None,
         retries: 0,

@@ -10,7 +10,7 @@ use filch_types::JobId;
 
 use super::Renderer;
 use super::table::table;
-use super::words::{age, bytes, copies, count, node as name, span, tame};
+use super::words::{self, age, bytes, copies, count, node as name, span, tame};
 
 #[derive(Default)]
 pub(crate) struct TextRenderer {
@@ -133,6 +133,9 @@ impl Renderer for TextRenderer {
         if let Some(d) = &job.delivery {
             pairs.push(("files", format!("{} in {}, {} to come", count(d.files, "file"), d.dir, d.pending)));
             pairs.extend(d.problems.iter().map(|p| ("problem", tame(p, 300))));
+        }
+        if let Some(delay) = &job.delay {
+            pairs.push(("final", words::delay(delay)));
         }
         put(&facts(&pairs))
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use filch_api::NodeRef;
+use filch_api::{Delay, NodeRef};
 
 /// A node as people know it.
 pub(crate) fn node(node: &NodeRef) -> String {
@@ -18,6 +18,16 @@ pub(crate) fn copies(holders: &[NodeRef]) -> String {
         2 => format!("2 copies ({names}); survives the loss of either"),
         n => format!("{n} copies ({names}); survives the loss of any {}", n.saturating_sub(1)),
     }
+}
+
+/// `waits for 2 copies: b (its disk is full)`.
+pub(crate) fn delay(delay: &Delay) -> String {
+    let missing = delay.missing.iter().map(|m| format!("{} ({})", tame(&node(&m.node), 30), m.why.phrase()));
+    format!("waits for {} of a result; none yet at {}", copies_of(delay.copies), missing.collect::<Vec<_>>().join(", "))
+}
+
+fn copies_of(n: u8) -> String {
+    if n == 1 { "1 copy".into() } else { format!("{n} copies") }
 }
 
 /// `1 task`, `2 tasks`.
@@ -73,6 +83,9 @@ mod tests {
         assert_eq!(copies(&[n("")]), "1 copy (0707070707); does not survive its loss");
         assert_eq!((count(1, "task"), count(0, "task")), ("1 task".into(), "0 tasks".into()));
         assert_eq!((span(1234), span(61_999), span(0)), ("1s234ms".into(), "1m1s".into(), "0s".into()));
+        let missing = vec![filch_api::MissingCopy { node: n("b"), why: filch_api::Missing::DiskFull }];
+        let text = delay(&Delay { copies: 2, missing });
+        assert_eq!(text, "waits for 2 copies of a result; none yet at b (its disk is full)");
         assert_eq!(tame("a\x1b[31mb", 10), "a\u{FFFD}[31mb");
         assert_eq!(tame("abcdef", 3), "abc…");
     }

@@ -318,6 +318,7 @@ impl Node {
             Input::ClosureFailed(j, why) => self.on_closure_failed(j, why),
             Input::ClosureProgress(j, bytes) => self.on_closure_progress(j, bytes),
             Input::ClosureLost(j) => self.on_closure_lost(j),
+            Input::DiskFull => self.on_disk_full(),
             Input::Fetched(f) => self.on_fetched(f),
             Input::FetchFailed(f, why) => self.on_fetch_failed(f, why),
             Input::Staging(launch) => self.on_staging(launch, true),
@@ -473,8 +474,12 @@ impl Node {
         }
     }
 
-    fn on_commit_failed(&mut self, ticket: Ticket, why: String) {
+    fn on_disk_full(&mut self) {
         self.disk_full_until = self.now + filch_types::time::Span::secs(10);
+    }
+
+    fn on_commit_failed(&mut self, ticket: Ticket, why: String) {
+        self.on_disk_full();
         match self.commits.remove(&ticket) {
             Some(Then::Held(job)) => self.hold_failed(job, why),
             Some(Then::Facts { job, facts, made, .. }) => self.facts_failed(job, facts, made, why),

@@ -2,7 +2,10 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State, rejection::QueryRejection};
-use filch_api::{Code, Counts, JobDetail, JobList, JobState, JobSummary, NodeRef, Problem, RevokeAnswer, Role};
+use filch_api::{
+    Code, Counts, Delay, JobDetail, JobList, JobState, JobSummary, Missing, MissingCopy, NodeRef, Problem,
+    RevokeAnswer, Role,
+};
 use filch_core::Input;
 use filch_core::io::Reply;
 use filch_core::view::{self, JobView};
@@ -95,7 +98,22 @@ pub async fn detail(State(app): State<SharedApp>, Path(id): Path<String>) -> Res
         holders: app.names.of(&holders).await,
         running_here: view.running_here,
         delivery: app.deliveries.view(view.job),
+        delay: delayed(&app, &view).await,
     }))
+}
+
+/// Whom results that are done wait for, by name.
+pub async fn delayed(app: &App, view: &JobView) -> Option<Delay> {
+    let delay = view.delay.as_ref()?;
+    let nodes: Vec<NodeId> = delay.missing.iter().map(|(n, _)| *n).collect();
+    let why = delay.missing.iter().map(|(_, why)| match why {
+        view::Missing::DiskFull => Missing::DiskFull,
+        view::Missing::Unreachable => Missing::Unreachable,
+        view::Missing::NoWord => Missing::NoWord,
+    });
+    let nodes = app.names.of(&nodes).await;
+    let missing = nodes.into_iter().zip(why).map(|(node, why)| MissingCopy { node, why }).collect();
+    Some(Delay { copies: delay.copies, missing })
 }
 
 /// `POST /v1/jobs/{id}/cancel`.

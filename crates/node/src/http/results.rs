@@ -12,7 +12,7 @@ use filch_types::{JobId, Manifest, ResultRun};
 use serde::Deserialize;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
-use super::jobs::{counts, not_here_yet};
+use super::jobs::{counts, delayed, not_here_yet};
 use super::ndjson::{self, Gone, Lines};
 use super::problem::{Fail, internal};
 use super::tallies::{self, Tallies};
@@ -137,7 +137,7 @@ impl Reader {
     async fn run(&mut self, lines: &mut Lines) -> Result<(), Stop> {
         if self.follow {
             let view = self.view().await?;
-            lines.now(&self.progress(&view)).await?;
+            lines.now(&self.progress(&view).await).await?;
         }
         loop {
             let view = self.view().await?;
@@ -155,7 +155,7 @@ impl Reader {
             }
             if self.told.elapsed() >= PACE {
                 self.told = Instant::now();
-                lines.line(&self.progress(&view)).await?;
+                lines.line(&self.progress(&view).await).await?;
             }
             lines.flush().await?;
             self.wait(over, lines).await?;
@@ -168,9 +168,10 @@ impl Reader {
         view.ok_or_else(|| Stop::Fail(Fail(Problem::new(Code::NoSuchJob).detail("it was deleted"))))
     }
 
-    fn progress(&self, view: &JobView) -> ResultLine {
+    async fn progress(&self, view: &JobView) -> ResultLine {
         let delivery = self.app.deliveries.view(self.job);
-        ResultLine::Progress { counts: counts(&view.counts), state: view.state.into(), delivery }
+        let delay = delayed(&self.app, view).await;
+        ResultLine::Progress { counts: counts(&view.counts), state: view.state.into(), delivery, delay }
     }
 
     /// Every result of a job that is over was sent.

@@ -10,7 +10,8 @@ use filch_types::{BlobId, JobId, Manifest};
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-use super::closure::{Holder, item_lists};
+use super::closure::{HoldError, Holder, item_lists};
+use super::fetch::FetchError;
 use super::stage::HeldJobs;
 use crate::driver::Inbox;
 
@@ -69,6 +70,7 @@ impl Jobs {
                 }
                 Err(e) => {
                     tracing::info!(?job, %e, "the inputs of a job cannot be held now");
+                    me.full(&e);
                     me.inbox.push(Input::ClosureFailed(job, e.to_string()));
                 }
             }
@@ -98,11 +100,23 @@ impl Jobs {
                 Ok(()) => Input::Fetched(fetch),
                 Err(e) => {
                     tracing::info!(?job, %e, "the blobs of results cannot be held now");
+                    me.full(&e);
                     Input::FetchFailed(fetch, e.to_string())
                 }
             };
             me.inbox.push(answer);
         });
+    }
+
+    fn full(&self, e: &HoldError) {
+        let full = match e {
+            HoldError::Fetch(e) => matches!(e, FetchError::Full(_)),
+            HoldError::Retain(e) => e.is_full(),
+            _ => false,
+        };
+        if full {
+            self.inbox.push(Input::DiskFull);
+        }
     }
 
     /// The job is gone.
