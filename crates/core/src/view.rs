@@ -141,6 +141,8 @@ pub struct Leases {
     pub held: Vec<(Range, NodeId)>,
     /// Copies of what straggles, and who has them: never the node that holds the lease.
     pub copies: Vec<(Range, NodeId)>,
+    /// Parts of divided tasks that nobody runs.
+    pub parts: usize,
 }
 
 /// Counters since start, for metrics and oracles. Monotonic.

@@ -38,13 +38,17 @@ impl Node {
         let active = job.state == JobState::Active;
         let busy = active || !others.is_empty() || !job.outbox.is_empty() || !job.pinnable.is_empty() || !job.held;
         let settled = others.is_empty();
-        if settled && (active || job.role == Role::Observer) {
+        let observer = job.role == Role::Observer;
+        let strayed = job.strayed as usize;
+        // A member that does not know the job says nothing of its end: others of R may, whom this reader agreed with before it.
+        let astray = observer && strayed > 0;
+        if astray || settled && (active || observer) {
             others = job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r)).collect();
         }
-        let observer = job.role == Role::Observer;
         let buckets = job.fold.buckets();
-        let strayed = job.strayed as usize;
-        let n = if observer && others.is_empty() {
+        let n = if astray && !others.is_empty() {
+            strayed % others.len()
+        } else if observer && others.is_empty() {
             // All of R are gone. Whoever helped may have heard that the job was deleted: they are asked in turn.
             others = self.usable_peers();
             strayed % others.len().max(1)
@@ -103,6 +107,10 @@ impl Node {
         self.known_there(id);
         let drop = self.planted(Mutant::DeleteByAbsence) || self.planted(Mutant::LastWriterWins);
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.role == Role::Replica && !job.held {
+            // It asked whether the job is over. Facts are kept once the job itself is (P1).
+            return;
+        }
         let missing: Vec<FactId> =
             theirs.iter().filter(|f| !job.fold.has(f) && !job.in_flight.contains(f)).copied().take(MAX_PULL).collect();
         let extra: Vec<FactId> =

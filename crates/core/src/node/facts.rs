@@ -453,8 +453,8 @@ impl Node {
         self.try_pin(id);
     }
 
-    /// The steward has the results: the worker need not list the tasks any more.
-    fn unacked_done(&mut self, id: JobId, pack: &FactId) {
+    /// The steward has the results, or this node no longer owes them: it need not list the tasks any more.
+    pub(super) fn unacked_done(&mut self, id: JobId, pack: &FactId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(out) = job.outbox.get(pack) else { return };
         for (r, attempt) in &out.ranges {
@@ -475,6 +475,9 @@ impl Node {
             return;
         }
         let alone = job.replicas == [me];
+        // A steward that is gone acks nothing; the next one hears of the results from those who took them, or not at all, if they are
+        // lost: then nobody must take the tasks for held here.
+        self.unacked_done(id, &pack);
         if let Some(job) = self.jobs.get_mut(&id) {
             job.outbox.remove(&pack);
         }

@@ -128,6 +128,18 @@ impl Node {
         }
         let again = self.closure_pause(id);
         self.timers.ensure(Timer::Resend(id), self.now + again);
+        self.ask_around(id);
+    }
+
+    /// Nobody known has the inputs. The job may have been deleted where this node was not heard of (it was away, and whoever remembers
+    /// has restarted since, or is no member of R): peers are asked in turn.
+    fn ask_around(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id).filter(|j| j.role == Role::Replica && !j.held) else { return };
+        let (starved, buckets) = (job.starved as usize, job.fold.buckets());
+        let peers = self.usable_peers();
+        if let Some(p) = peers.get(starved % peers.len().max(1)).copied() {
+            self.ask(p, Request::Digest { job: id, buckets }, Asked::Digest(id));
+        }
     }
 
     /// Pause before a closure is looked for again: twice as long each time that nobody had it, until a replica comes back.
@@ -252,6 +264,8 @@ impl Node {
 
     /// Facts that were stored while this node only read along came without their blobs: they are no basis for a copy (P4).
     pub(super) fn start_over(&mut self, id: JobId) {
+        let owed: Vec<_> = self.jobs.get(&id).into_iter().flat_map(|j| j.outbox.keys().copied()).collect();
+        owed.iter().for_each(|pack| self.unacked_done(id, pack));
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.fold = super::fold::Fold::new(&job.manifest.spec);
         job.state = job.folded_state();

@@ -191,7 +191,13 @@ impl Node {
     pub fn leases(&self, id: JobId) -> Option<Leases> {
         let s = self.jobs.get(&id)?.steward.as_ref()?;
         let held = s.leased.iter().map(|(r, (n, _))| (r, *n)).collect();
-        Some(Leases { epoch: s.epoch, granting: s.granting, held, copies: s.copies.iter().collect() })
+        Some(Leases {
+            epoch: s.epoch,
+            granting: s.granting,
+            held,
+            copies: s.copies.iter().collect(),
+            parts: s.bags.pool().len(),
+        })
     }
 
     /// What this node holds of a job as a worker: queued, executing, or executed and not acked by the steward. For oracles (S11).
