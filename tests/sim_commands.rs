@@ -145,11 +145,18 @@ fn swarm_counts_by_profile_and_class() {
 
 #[test]
 fn swarm_names_what_is_known_to_be_open() {
-    let list = std::fs::read_to_string(root().join("crates/sim/open-seeds.txt")).unwrap();
-    let Some(line) = list.lines().find(|l| !l.starts_with('#') && !l.is_empty()) else { return };
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let done = sim(&["swarm", "--seeds", "1", "--from", words[1], "--profile", words[0]]).run().ok();
-    says(&done, &["known, still open", words[2], &format!("filch sim replay {}:{}", words[0], words[1])]);
+    let dir = Dir::new();
+    let found = objects(&sim(&["mutants", "no-signature-check", "--seeds", "200", "--json"]).run().ok()).remove(0);
+    let (profile, seed) = (found["caught"]["profile"].as_str().unwrap(), found["caught"]["seed"].to_string());
+    let bug = ["--mutant", "no-signature-check"];
+    let args = [&["swarm", "--seeds", "1", "--from", &seed, "--profile", profile][..], &bug].concat();
+    let replay = format!("filch sim replay {profile}:{seed} --mutant no-signature-check");
+    says(&sim(&args).run().expect(1), &["BROKEN", "S6", "1 BROKE A RULE", &replay]);
+    let list = dir.file("known.txt", &format!("# open\n{profile} {seed} a planted bug\n"));
+    let done = sim(&[&args[..], &["--known", &list]].concat()).run().ok();
+    says(&done, &["known, still open", "a planted bug", "1 broke a rule as is known", &replay]);
+    let bad = dir.file("bad.txt", &format!("{profile} {seed}\n"));
+    refused(sim(&[&args[..], &["--known", &bad]].concat()).run(), &["bad.txt, line 1", "why the seed is kept"]);
 }
 
 #[test]

@@ -20,6 +20,7 @@ struct Tally {
     events: u64,
     executions: u64,
     faults: u64,
+    skipped: u64,
     /// Time of each run, and its seed.
     times: Vec<(Duration, u64)>,
     /// Seed, rule and text.
@@ -38,6 +39,7 @@ impl Tally {
                 self.events += s.stats.events;
                 self.executions += s.executions;
                 self.faults += s.stats.faults;
+                self.skipped += s.skipped;
             }
             Ok(Err(f)) => self.broken.push((seed, f.violation.rule.to_owned(), f.violation.to_string())),
             Err(_) => self.broken.push((seed, "panic".to_owned(), "panic".to_owned())),
@@ -50,6 +52,7 @@ impl Tally {
         self.events += other.events;
         self.executions += other.executions;
         self.faults += other.faults;
+        self.skipped += other.skipped;
         self.times.extend(other.times);
         self.broken.extend(other.broken);
     }
@@ -57,13 +60,14 @@ impl Tally {
     fn print(&mut self, wall: Duration) {
         let (n, s) = (self.times.len(), wall.as_secs_f64());
         println!(
-            "{} of {n} held in {s:.1} s: {:.0} seeds/min, {:.0} events/s; {} virtual hours, {} executions, {} faults",
+            "{} of {n} held in {s:.1} s: {:.0} seeds/min, {:.0} events/s; {} virtual hours, {} executions, {} faults, {} more could not take place",
             self.held,
             n as f64 / s * 60.0,
             self.events as f64 / s,
             self.virtual_us / 3_600_000_000,
             self.executions,
-            self.faults
+            self.faults,
+            self.skipped
         );
         self.times.sort_unstable();
         let at =

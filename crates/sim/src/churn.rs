@@ -43,7 +43,7 @@ impl World {
 
     pub(crate) fn fault(&mut self, n: usize) {
         if self.settling {
-            return;
+            return self.refused.push(n);
         }
         let fault = self.options.faults[n].fault.clone();
         self.note(|| format!("fault {n}: {fault:?}"));
@@ -129,6 +129,7 @@ impl World {
             }
             Fault::Drain { node, back_us } => {
                 self.seen(&Seen::Struck { host: node });
+                self.hosts[node].draining = true;
                 self.feed(node, Input::Drain);
                 (back_us.map(|_| Undo::Start(node)), back_us.unwrap_or(0))
             }
@@ -462,6 +463,10 @@ impl World {
         }
         self.settling = true;
         for &h in &core {
+            if self.hosts[h].draining && self.hosts[h].is_up() {
+                // It may owe results to replicas that have left, and would wait for them, running nothing.
+                self.crash(h, DiskAfter::Kept, false);
+            }
             self.start(h);
         }
         for &a in &core {

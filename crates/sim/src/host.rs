@@ -114,6 +114,8 @@ pub struct Host {
     pub backlog: VecDeque<Input>,
     /// It left for good.
     pub frozen: bool,
+    /// It was told to drain in this life.
+    pub draining: bool,
     /// The core said that it is drained.
     pub drained: bool,
     /// Its clock.
@@ -148,6 +150,10 @@ impl Host {
     /// Whether tasks stand still.
     pub fn suspended(&self) -> bool {
         self.paused.is_some_and(|p| p.suspend)
+    }
+    /// Whether blobs that facts of a job name are on their way here.
+    pub fn fetches_facts(&self, job: JobId) -> bool {
+        self.fetches.values().any(|f| f.job == job && matches!(f.what, FetchFor::Blobs(_)))
     }
     /// Launches in its slots, running or waiting.
     pub fn launches(&self) -> usize {

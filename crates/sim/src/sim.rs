@@ -34,6 +34,9 @@ pub struct Summary {
     pub tasks: u64,
     /// Jobs accepted.
     pub jobs: u64,
+    /// Planned faults that could not take place: their node was down, or more would have been lost than the protocol promises to
+    /// survive.
+    pub skipped: u64,
 }
 
 /// A run that broke a rule: what, and all that is needed to repeat it.
@@ -170,7 +173,7 @@ impl Sim {
             Checks::Cheap => SELDOM_US,
         };
         let mut next = (self.world.now / look + 1) * look;
-        while next < us && self.world.run_until(next) {
+        while next <= us && self.world.run_until(next) {
             self.world.look(false);
             next += look;
         }
@@ -228,6 +231,7 @@ impl Sim {
             executions: w.history.executions,
             tasks: accepted.filter_map(|j| w.known.jobs.get(j)).map(|j| u64::from(j.total)).sum(),
             jobs: w.history.accepted.len() as u64,
+            skipped: w.refused.len() as u64,
         }
     }
 }

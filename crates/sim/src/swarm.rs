@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use filch_core::Mutant;
 use serde::Serialize;
 
 use crate::fault::Class;
+use crate::mutants::stage;
 use crate::options::{Options, Profile};
 use crate::rng::Dice;
 use crate::schedule::{Ended, Schedule};
@@ -17,6 +19,8 @@ pub struct Outcome {
     pub profile: Profile,
     /// Which.
     pub seed: u64,
+    /// The bug that was planted.
+    pub mutant: Option<Mutant>,
     /// Faults that were planned; those that found their node gone included.
     pub classes: BTreeSet<Class>,
     /// Virtual time.
@@ -27,6 +31,8 @@ pub struct Outcome {
     pub executions: u64,
     /// Faults that took place.
     pub faults: u64,
+    /// Planned faults that could not take place.
+    pub skipped: u64,
     /// What went wrong, if something did.
     pub broken: Option<Broken>,
 }
@@ -42,22 +48,45 @@ pub struct Broken {
 
 /// Runs one seed. A panic of the code under test is an outcome like any other.
 pub fn run(profile: Profile, seed: u64) -> Outcome {
-    let options = Options::draw(profile, seed);
+    run_with(profile, seed, None)
+}
+
+/// The same with a planted bug.
+pub fn run_with(profile: Profile, seed: u64, mutant: Option<Mutant>) -> Outcome {
+    let options = options(profile, seed, mutant);
     let classes = options.faults.iter().map(|p| p.fault.class()).collect();
     let ran = std::panic::catch_unwind(|| {
         let mut sim = Sim::builder().options(options).build();
         let broken = sim.run().err().map(|f| Broken { rule: f.violation.rule.into(), text: f.violation.to_string() });
         (sim.summary(), broken)
     });
-    let mut out = Outcome { profile, seed, classes, us: 0, events: 0, executions: 0, faults: 0, broken: None };
+    let mut out = Outcome {
+        profile,
+        seed,
+        mutant,
+        classes,
+        us: 0,
+        events: 0,
+        executions: 0,
+        faults: 0,
+        skipped: 0,
+        broken: None,
+    };
     match ran {
         Ok((s, broken)) => {
-            (out.us, out.events, out.executions, out.faults) = (s.us, s.stats.events, s.executions, s.stats.faults);
+            (out.us, out.events, out.executions) = (s.us, s.stats.events, s.executions);
+            (out.faults, out.skipped) = (s.stats.faults, s.skipped);
             out.broken = broken;
         }
         Err(why) => out.broken = Some(Broken { rule: "panic".into(), text: panic_text(&*why) }),
     }
     out
+}
+
+fn options(profile: Profile, seed: u64, mutant: Option<Mutant>) -> Options {
+    let drawn = Options::draw(profile, seed);
+    let staged = mutant.map_or(drawn.clone(), |m| stage(m, drawn));
+    Options { mutant, ..staged }
 }
 
 fn panic_text(why: &(dyn std::any::Any + Send)) -> String {
@@ -73,7 +102,7 @@ impl Outcome {
             None => format!("{} {}", self.profile.name(), self.seed),
             Some(b) => format!("{} {}: {}", self.profile.name(), self.seed, b.text),
         };
-        Schedule::of(&about, Options::draw(self.profile, self.seed), Ended { broke, digest: None })
+        Schedule::of(&about, options(self.profile, self.seed, self.mutant), Ended { broke, digest: None })
     }
 }
 
@@ -99,6 +128,8 @@ pub struct Sums {
     pub executions: u64,
     /// Faults that took place.
     pub faults: u64,
+    /// Planned faults that could not: their node was down, or too much would have been lost.
+    pub skipped: u64,
 }
 
 impl Sums {
@@ -109,6 +140,7 @@ impl Sums {
         self.events += o.events;
         self.executions += o.executions;
         self.faults += o.faults;
+        self.skipped += o.skipped;
     }
 }
 
@@ -150,6 +182,8 @@ mod tests {
         assert_eq!(tally.profiles[&Profile::Crash].seeds, 2);
         assert_eq!(tally.classes[&None].seeds, 1);
         assert_eq!(tally.classes[&Some(Class::Crash)].seeds, 2);
+        let planned: usize = runs.iter().map(|o| o.schedule().options.faults.len()).sum();
+        assert_eq!(tally.all.faults + tally.all.skipped, planned as u64, "no planned fault is passed over in silence");
         assert!(tally.all.faults > 0 && tally.all.simulated_us > 3 * 60_000_000);
         assert!(runs[1].schedule().replay().as_recorded());
     }

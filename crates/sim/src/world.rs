@@ -226,6 +226,7 @@ impl World {
             paused: None,
             backlog: VecDeque::new(),
             frozen: false,
+            draining: false,
             drained: false,
             clock: Clock::new(0, options.clock_us, options.clock_ppm),
             armed: None,
@@ -449,7 +450,7 @@ impl World {
         let host = &mut self.hosts[h];
         host.life += 1;
         host.boot += 1;
-        host.drained = false;
+        (host.draining, host.drained) = (false, false);
         host.armed = None;
         let config = Config {
             store: host.store,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use filch_sim::corpus::BadLine;
 use filch_sim::scenario::Invalid;
 use filch_sim::schedule::ParseError;
 
@@ -17,6 +18,9 @@ pub(super) enum SimError {
     /// A file that is no schedule, or another version's.
     #[error("{}: {source}", path.display())]
     Schedule { path: PathBuf, source: ParseError },
+    /// A list of runs that is none.
+    #[error("{}, {source}", path.display())]
+    Known { path: PathBuf, source: BadLine },
     /// Neither a file nor a seed.
     #[error("`{0}` is neither a file nor PROFILE:SEED")]
     Target(String),
@@ -75,6 +79,7 @@ impl SimError {
             }
             // They say what to do.
             SimError::Schedule { .. } => None,
+            SimError::Known { .. } => Some("a line says PROFILE SEED WHY; lines that begin with # are skipped".into()),
             SimError::Target(_) => {
                 let names = filch_sim::Profile::ALL.map(filch_sim::Profile::name).join(", ");
                 Some(format!("a seed is written as swarm:7; profiles are {names}"))

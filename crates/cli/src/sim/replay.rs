@@ -62,7 +62,7 @@ pub(super) struct ReplayArgs {
     mutant: Option<Mutant>,
 }
 
-fn planted() -> impl TypedValueParser<Value = Mutant> {
+pub(super) fn planted() -> impl TypedValueParser<Value = Mutant> {
     PossibleValuesParser::new(mutants::MUTANTS.map(mutants::name))
         .try_map(|name| mutants::named(&name).ok_or("no such bug"))
 }

@@ -7,10 +7,10 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use filch_sim::shrink::{RUNS, shrink};
 use filch_sim::swarm::{self, Broken, Outcome, Sums, Tally};
-use filch_sim::{Profile, Shrunk, corpus};
+use filch_sim::{Mutant, Profile, Shrunk, corpus, mutants};
 use serde_json::json;
 
-use super::error::write;
+use super::error::{SimError, read, write};
 use super::progress::Progress;
 use super::quantity::time;
 use super::voice::Voice;
@@ -38,6 +38,9 @@ Examples:
 Profiles: fault-free (exact counts), crash (nodes crash and restart), minimal (two nodes), swarm (everything),
 over-budget (more is lost than promised to survive: what still holds), scale (24 to 48 nodes)
 
+SKIPPED counts faults that were drawn and could not take place: their node was down, or more would have been lost than
+the protocol promises to survive.
+
 Exit codes: 0 every rule held, 1 one broke, 2 usage, 4 a file cannot be written, 130 ended by Ctrl-C")]
 pub(super) struct SwarmArgs {
     /// Seeds of each profile
@@ -58,6 +61,12 @@ pub(super) struct SwarmArgs {
     /// Write failing runs into this directory, for `filch sim replay`
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
+    /// Runs that are known to break a rule, `PROFILE SEED WHY` a line [default: those of this version of filch]
+    #[arg(long, value_name = "FILE")]
+    known: Option<PathBuf>,
+    /// With this bug planted (`filch sim mutants` lists them)
+    #[arg(long, value_name = "BUG", hide_possible_values = true, value_parser = super::replay::planted())]
+    mutant: Option<Mutant>,
 }
 
 fn profiles() -> impl TypedValueParser<Value = String> {
@@ -82,6 +91,7 @@ struct Found {
 }
 
 pub(super) fn run(args: &SwarmArgs, voice: Voice) -> Result<u8, Error> {
+    let known = known(args)?;
     let begun = Instant::now();
     let (profiles, from) = (args.profiles(), swarm::range(&args.from));
     let until = from.saturating_add(args.seeds);
@@ -98,11 +108,11 @@ pub(super) fn run(args: &SwarmArgs, voice: Voice) -> Result<u8, Error> {
     pool::work(
         items,
         threads,
-        |(p, seed)| swarm::run(p, seed),
+        |(p, seed)| swarm::run_with(p, seed, args.mutant),
         |outcome| {
             if let Some(outcome) = outcome {
                 tally.add(&outcome);
-                found.extend(Found::of(outcome, &progress));
+                found.extend(Found::of(outcome, &known, &progress));
             }
             let broken = found.len();
             progress
@@ -143,14 +153,21 @@ pub(super) fn run(args: &SwarmArgs, voice: Voice) -> Result<u8, Error> {
     })
 }
 
+/// What need not be reported as new.
+fn known(args: &SwarmArgs) -> Result<Vec<corpus::Kept>, Error> {
+    let Some(path) = &args.known else { return Ok(corpus::open()) };
+    let parsed = corpus::parse(&read(path)?);
+    Ok(parsed.map_err(|source| SimError::Known { path: path.clone(), source })?)
+}
+
 impl Found {
     /// Says so at once: the summary may be far away.
-    fn of(outcome: Outcome, progress: &Progress) -> Option<Self> {
-        let open = corpus::open(outcome.profile, outcome.seed);
+    fn of(outcome: Outcome, known: &[corpus::Kept], progress: &Progress) -> Option<Self> {
+        let open = corpus::about(known, outcome.profile, outcome.seed).map(str::to_owned);
         let name = format!("{}:{}", outcome.profile.name(), outcome.seed);
         let Some(broken) = outcome.broken.clone() else {
             if open.is_some() {
-                progress.say(format_args!("{name} holds again: take it off crates/sim/open-seeds.txt"));
+                progress.say(format_args!("{name} holds again: take it off the list of what is known"));
             }
             return None;
         };
@@ -195,6 +212,7 @@ fn shrink_all(found: &mut [Found], voice: Voice) -> Result<(), Error> {
 }
 
 fn tell(args: &SwarmArgs, found: &[Found], voice: Voice) -> Result<(), Error> {
+    let planted = args.mutant.map_or(String::new(), |m| format!(" --mutant {}", mutants::name(m)));
     let mut told = std::collections::BTreeSet::new();
     for (n, f) in found.iter().enumerate() {
         let saved = match (&args.save, &f.open) {
@@ -207,7 +225,7 @@ fn tell(args: &SwarmArgs, found: &[Found], voice: Voice) -> Result<(), Error> {
         }
         let replay = match &saved {
             Some(path) => format!("filch sim replay {}", path.display()),
-            None => format!("filch sim replay {}", f.target()),
+            None => format!("filch sim replay {}{planted}", f.target()),
         };
         if voice.json {
             voice.object(&json!({ "violation": {
@@ -243,11 +261,12 @@ fn tell(args: &SwarmArgs, found: &[Found], voice: Voice) -> Result<(), Error> {
 fn summary(tally: &Tally) -> String {
     let row = |name: &str, s: &Sums| {
         let hours = format!("{:.1}", s.simulated_us as f64 / 3.6e9);
-        let counts = [s.events, s.executions, s.faults, s.broken].map(|n| n.to_string());
+        let counts = [s.events, s.executions, s.faults, s.skipped, s.broken].map(|n| n.to_string());
         [vec![name.to_owned(), s.seeds.to_string(), hours], counts.to_vec()].concat()
     };
     let heads = |first: &str| {
-        let rest = ["SEEDS", "SIMULATED HOURS", "EVENTS", "EXECUTIONS", "FAULTS", "BROKEN"].map(str::to_owned);
+        let rest = ["SEEDS", "SIMULATED HOURS", "EVENTS", "EXECUTIONS", "FAULTS", "SKIPPED", "BROKEN"];
+        let rest = rest.map(str::to_owned);
         [vec![first.to_owned()], rest.to_vec()].concat()
     };
     let mut rows = vec![heads("PROFILE")];
@@ -267,6 +286,6 @@ fn summary_object(tally: &Tally, new: usize, interrupted: bool, wall_ms: u64) ->
     json!({ "summary": {
         "seeds": tally.all.seeds, "broken": tally.all.broken, "new": new, "interrupted": interrupted, "wall_ms": wall_ms,
         "simulated_us": tally.all.simulated_us, "events": tally.all.events, "executions": tally.all.executions,
-        "faults": tally.all.faults, "profiles": profiles, "classes": classes,
+        "faults": tally.all.faults, "skipped": tally.all.skipped, "profiles": profiles, "classes": classes,
     }})
 }

@@ -1,4 +1,4 @@
-//! L2: digests converge. All nodes of the core that keep a job come to hold the same facts, on disk and folded; and where
+//! L2: digests converge. All nodes of the core that keep a job come to hold the same facts, on disk and folded, and wait for no blobs of others; and where
 //! there are r of them, nobody is left with a result that it could not deliver. Guards P5, P10.
 
 use super::{Oracle, core_keepers, live_jobs};
@@ -22,6 +22,9 @@ impl Oracle for L2 {
             if let Some(&h) = rest.iter().find(|h| facts(**h) != want) {
                 let (a, b) = (want.map_or(0, |f| f.len()), facts(h).map_or(0, |f| f.len()));
                 return Some(format!("n{first} has {a} facts of {job:?}, n{h} has {b}, and they differ"));
+            }
+            if let Some(&h) = keepers.iter().find(|h| world.hosts[**h].fetches_facts(job)) {
+                return Some(format!("n{h} still fetches what facts of {job:?} name"));
             }
             let r = world.info(job).map_or(0, |i| usize::from(i.manifest.r));
             let owes = |h: &usize| world.hosts[*h].disk.image.jobs.get(&job).is_some_and(|k| !k.outbox.is_empty());
