@@ -38,10 +38,18 @@ pub async fn an_array_of_noops_on_one_node() {
 pub async fn two_nodes_share_a_job() {
     let dir = tempfile::tempdir().unwrap();
     let (a, b) = pair(dir.path()).await;
-    let group =
-        json!({ "name": "main", "tasks": array(60), "program": { "handler": { "name": "sleep", "args": ["20ms"] } } });
+    let go = dir.path().join("go");
+    let script = "until test -e $1; do sleep 0.02; done";
+    let group = json!({ "name": "main", "tasks": array(60),
+        "program": { "command": ["sh", "-c", script, "_", go.to_str().unwrap()] } });
     let (id, copies) = a.api.submit(&job(1, group)).await;
     assert_eq!(copies, 2);
+    // Nothing ends before both are at work.
+    let mut events = b.api.stream(Method::GET, "/v1/events", &serde_json::Value::Null).await;
+    while detail(&b.api, id).await.running_here == 0 {
+        events.next::<filch_api::Event>().await.unwrap();
+    }
+    std::fs::write(&go, "").unwrap();
     let (results, last) = a.api.results(id, "follow=true").await;
     assert_each_once(&results, 60);
     assert_eq!(end(last).0, JobState::Succeeded);
