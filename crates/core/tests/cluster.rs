@@ -37,6 +37,21 @@ fn three_nodes_share_a_job_and_each_task_runs_once() {
 }
 
 #[test]
+fn an_owner_whose_results_are_all_final_waits_for_no_copies() {
+    let mut w = World::new(3, 2);
+    let job = w.submit(1, spec(300));
+    w.run_all(2000);
+    w.pass_ms(10_000);
+    assert_eq!(w.node(1).job(job).unwrap().counts.finals, 300);
+    // Replicas ack pins, too: an owner that took these for results looked for more copies of them for ever.
+    for _ in 0..100 {
+        w.pass_ms(100);
+        let due = w.node(1).poll_timeout().map(|d| d.reason);
+        assert_ne!(due, Some("pin with fewer copies"));
+    }
+}
+
+#[test]
 fn a_million_tasks_cost_a_few_messages() {
     let mut w = World::new(2, 2);
     let before = w.messages;

@@ -1,16 +1,16 @@
-//! A large cluster through some virtual minutes of work and death: `scale [NODES [MINUTES [TASKS [TASK_MS [SEED]]]]]`. Prints what it
+//! A large cluster through some virtual minutes of work and death: `scale [NODES [MINUTES [TASKS [TASK_MS [SEED
+//! [LAN]]]]]]`. Prints what it
 //! took: wall time, events per second, memory. One node in a hundred dies on the way.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
-use filch_sim::options::{Checks, Duration, Work};
+use filch_core::Timing;
+use filch_sim::options::{Duration, Work};
 use filch_sim::rng::Dice;
 use filch_sim::{DiskAfter, Fault, JobPlan, Options, Sim};
 
 const S: u64 = 1_000_000;
-/// Random peers of a node.
-const DEGREE: u16 = 16;
 /// Jobs that the tasks are divided among.
 const JOBS: u32 = 4;
 
@@ -25,11 +25,11 @@ fn memory(line: &str) -> u64 {
     found.and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-fn cluster(nodes: usize, minutes: u64, tasks: u32, task_us: u64, seed: u64) -> Sim {
-    let mut options = Options::calm(seed, nodes, 1);
-    options.overlay = (nodes > usize::from(DEGREE) * 2).then_some(DEGREE);
-    options.checks = Checks::Cheap;
-    options.link.dial_us = 2 * S;
+fn cluster(nodes: usize, minutes: u64, tasks: u32, task_us: u64, seed: u64, lan: bool) -> Sim {
+    let mut options = Options::large(seed, nodes, 1);
+    if lan {
+        options.timing = Timing::default();
+    }
     let mut dice = Dice::stream(seed, "scale");
     for node in &mut options.nodes {
         node.start_us = dice.below(5 * S);
@@ -57,7 +57,9 @@ fn main() {
     let enough = nodes as u64 * minutes * 54 * S / task_us;
     let tasks = argument(3, enough) as u32;
     let start = Instant::now();
-    let mut sim = cluster(nodes, minutes, tasks, task_us, argument(5, 1));
+    let lan = argument(6, 0) > 0;
+    println!("{JOBS} jobs, {tasks} tasks of about {} ms, {} nodes die", task_us / 1_000, nodes / 100);
+    let mut sim = cluster(nodes, minutes, tasks, task_us, argument(5, 1), lan);
     for minute in 1..=minutes {
         if let Err(f) = sim.run_until(minute * 60 * S) {
             println!("{}", f.violation);

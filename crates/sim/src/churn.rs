@@ -330,6 +330,7 @@ impl World {
         for pair in &cuts {
             *self.net.cuts.entry(*pair).or_default() += 1;
         }
+        self.paths_changed();
         // Connections over the cut break sooner or later, or outlive it.
         let over: Vec<u64> = self
             .net
@@ -361,6 +362,7 @@ impl World {
     }
 
     fn uncut(&mut self, cuts: Vec<(usize, usize)>) {
+        self.paths_changed();
         for pair in cuts {
             let Some(n) = self.net.cuts.get_mut(&pair) else { continue };
             *n -= 1;

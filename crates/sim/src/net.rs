@@ -1,6 +1,7 @@
 //! Connections, messages, requests and gossip between nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use filch_core::{Input, ReqId, Token};
 use filch_types::wire::{Message, Request, Response, Summary};
@@ -43,6 +44,10 @@ type Parked = Vec<(u64, Box<Packet>)>;
 pub(crate) struct Net {
     pub conns: BTreeMap<u64, Conn>,
     pub calls: BTreeMap<u64, Call>,
+    /// When they end at the latest. All have the same limit, so the first made is the first to end.
+    pub limits: VecDeque<(u64, u64)>,
+    /// Whom gossip of a node reaches, as long as no connection changes.
+    pub flooded: BTreeMap<usize, Vec<bool>>,
     /// Token -> (call, responder, its life).
     pub tokens: BTreeMap<u64, (u64, usize, u32)>,
     /// Directions that are cut, and how often.
@@ -133,6 +138,7 @@ impl World {
         let ends = self.hosts[h].ends.entry(peer).or_default();
         let first = ends.is_empty();
         ends.insert(conn);
+        self.paths_changed();
         if first {
             let id = self.hosts[peer].id;
             self.feed(h, Input::PeerUp(id));
@@ -153,6 +159,7 @@ impl World {
         let last = ends.is_empty();
         if last {
             self.hosts[h].ends.remove(&peer);
+            self.paths_changed();
         }
         let lost: Vec<u64> =
             self.net.calls.iter().filter(|(_, c)| c.conn == conn && c.from == h).map(|(id, _)| *id).collect();
@@ -186,6 +193,7 @@ impl World {
     /// A process is gone: its peers notice after `notice` each.
     pub(crate) fn drop_conns(&mut self, h: usize, mut notice: impl FnMut(&mut World) -> u64) {
         self.hosts[h].ends.clear();
+        self.paths_changed();
         let mine: Vec<(u64, bool)> =
             self.net.conns.iter().filter(|(_, c)| c.a == h || c.b == h).map(|(id, c)| (*id, c.a == h)).collect();
         for (conn, is_a) in mine {
@@ -307,8 +315,7 @@ impl World {
             return self.request_on_demand(h, to, req, body);
         };
         let call = self.number();
-        self.net.calls.insert(call, Call { from: h, life, req, conn });
-        self.after(CALL_LIMIT_US, Ev::CallTimeout { call });
+        self.begin_call(call, Call { from: h, life, req, conn });
         self.carry(conn, h, to, Packet::Request { call, body });
     }
 
@@ -321,8 +328,28 @@ impl World {
             let delay = self.streams.net.between(1, 500);
             return self.after(delay, Ev::RequestFailed { host: h, life, req });
         }
-        self.net.calls.insert(call, Call { from: h, life, req, conn: 0 });
-        self.after(CALL_LIMIT_US, Ev::CallTimeout { call });
+        self.begin_call(call, Call { from: h, life, req, conn: 0 });
+    }
+
+    fn begin_call(&mut self, id: u64, call: Call) {
+        self.net.calls.insert(id, call);
+        self.net.limits.push_back((self.now + CALL_LIMIT_US, id));
+    }
+    /// When the oldest call without an answer ends; calls that have one are forgotten.
+    pub(crate) fn next_limit(&mut self) -> Option<u64> {
+        while let Some((at, call)) = self.net.limits.front() {
+            if self.net.calls.contains_key(call) {
+                return Some(*at);
+            }
+            self.net.limits.pop_front();
+        }
+        None
+    }
+    /// That call ends.
+    pub(crate) fn limit_passes(&mut self) {
+        if let Some((_, call)) = self.net.limits.pop_front() {
+            self.call_failed(call);
+        }
     }
 
     /// A connection is up at `from`: what waited for it goes.
@@ -393,7 +420,22 @@ impl World {
         if let Err(e) = codec::encode(summary, limits::MAX_SUMMARY) {
             return self.violate("S10", format!("n{h} gossips a summary that is too long: {e}"));
         }
-        // The overlay floods whatever is connected.
+        let reached = match self.net.flooded.remove(&h) {
+            Some(reached) => reached,
+            None => self.flood(h),
+        };
+        let summary = Arc::new(summary.clone());
+        for peer in (0..reached.len()).filter(|p| *p != h && reached[*p]) {
+            if let Some(delay) = self.links.gossip(h, peer) {
+                let life = self.hosts[peer].life;
+                self.after(delay, Ev::Gossip { host: peer, life, summary: summary.clone() });
+            }
+        }
+        self.net.flooded.insert(h, reached);
+    }
+
+    /// The overlay floods whatever is connected.
+    fn flood(&self, h: usize) -> Vec<bool> {
         let mut reached = vec![false; self.hosts.len()];
         reached[h] = true;
         let mut todo = vec![h];
@@ -405,12 +447,11 @@ impl World {
                 }
             }
         }
-        for peer in (0..reached.len()).filter(|p| *p != h && reached[*p]) {
-            if let Some(delay) = self.links.gossip(h, peer) {
-                let life = self.hosts[peer].life;
-                self.after(delay, Ev::Gossip { host: peer, life, summary: Box::new(summary.clone()) });
-            }
-        }
+        reached
+    }
+    /// Somebody may be reached that was not, or the reverse.
+    pub(crate) fn paths_changed(&mut self) {
+        self.net.flooded.clear();
     }
 
     /// A direction opens again: what the transports still hold arrives, late.

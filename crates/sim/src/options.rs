@@ -357,6 +357,24 @@ impl Options {
     }
 }
 
+/// Random peers of a node in a large cluster.
+const DEGREE: u16 = 16;
+
+impl Options {
+    /// A calm cluster of thousands of nodes: everybody has a few random neighbours and meets others on demand, the
+    /// protocol's periods are those for such clusters, and only cheap checks are on.
+    pub fn large(seed: u64, nodes: usize, slots: u16) -> Self {
+        let calm = Self::calm(seed, nodes, slots);
+        Self {
+            overlay: (nodes > 2 * usize::from(DEGREE)).then_some(DEGREE),
+            timing: Timing::large(),
+            checks: Checks::Cheap,
+            link: LinkOptions { dial_us: 2_000_000, ..calm.link },
+            ..calm
+        }
+    }
+}
+
 impl Default for Options {
     /// A quiet LAN without nodes, jobs or faults.
     fn default() -> Self {

@@ -1,50 +1,182 @@
 //! The event queue: earliest first, and in the order of their making at the same instant.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BinaryHeap};
 
-/// A queue of events in virtual time. Events lie in a slab, so that the heap moves three words each.
+/// Microseconds of one bucket, as a power of two.
+const WIDTH_BITS: u32 = 10;
+/// Buckets of the ring, about four seconds of them. What comes later waits aside.
+const BUCKETS: u64 = 4_096;
+const WORDS: u64 = BUCKETS / 64;
+
+/// An event in its place.
+struct Entry<E> {
+    at: u64,
+    seq: u64,
+    event: E,
+}
+
+impl<E> Entry<E> {
+    fn key(&self) -> (u64, u64) {
+        (self.at, self.seq)
+    }
+}
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+impl<E> Eq for Entry<E> {}
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<E> Ord for Entry<E> {
+    /// The earliest is the greatest: heaps have that on top.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key().cmp(&self.key())
+    }
+}
+
+/// A queue of events in virtual time: only what lies in the present millisecond is kept sorted, so that a large world's queue
+/// costs as little per event as a small one's.
 pub struct Queue<E> {
-    heap: BinaryHeap<Reverse<(u64, u64, u32)>>,
-    slab: Vec<Option<E>>,
-    free: Vec<u32>,
+    /// The present bucket, and whatever is planned before its end.
+    now: BinaryHeap<Entry<E>>,
+    /// Its number.
+    base: u64,
+    /// Those that follow it.
+    ring: Vec<Vec<Entry<E>>>,
+    /// Which of them have anything in them, a bit each.
+    used: [u64; WORDS as usize],
+    /// Later ones, by number.
+    later: BTreeMap<u64, Vec<Entry<E>>>,
+    len: usize,
     seq: u64,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), slab: Vec::new(), free: Vec::new(), seq: 0 }
+        Self {
+            now: BinaryHeap::new(),
+            base: 0,
+            ring: (0..BUCKETS).map(|_| Vec::new()).collect(),
+            used: [0; WORDS as usize],
+            later: BTreeMap::new(),
+            len: 0,
+            seq: 0,
+        }
     }
 }
 
 impl<E> Queue<E> {
     /// Adds an event for the time `at`.
     pub fn push(&mut self, at: u64, event: E) {
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slab[slot as usize] = Some(event);
-                slot
-            }
-            None => {
-                self.slab.push(Some(event));
-                (self.slab.len() - 1) as u32
-            }
-        };
         self.seq += 1;
-        self.heap.push(Reverse((at, self.seq, slot)));
+        self.len += 1;
+        let entry = Entry { at, seq: self.seq, event };
+        let bucket = at >> WIDTH_BITS;
+        if bucket <= self.base {
+            self.now.push(entry);
+        } else if bucket - self.base < BUCKETS {
+            let place = bucket % BUCKETS;
+            self.ring[place as usize].push(entry);
+            self.used[(place / 64) as usize] |= 1 << (place % 64);
+        } else {
+            self.later.entry(bucket).or_default().push(entry);
+        }
     }
     /// When the next event is.
-    pub fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|Reverse((at, ..))| *at)
+    pub fn next_at(&mut self) -> Option<u64> {
+        if self.now.is_empty() {
+            self.turn();
+        }
+        self.now.peek().map(|e| e.at)
     }
     /// Takes the next event.
     pub fn pop(&mut self) -> Option<(u64, E)> {
-        let Reverse((at, _, slot)) = self.heap.pop()?;
-        self.free.push(slot);
-        self.slab[slot as usize].take().map(|e| (at, e))
+        if self.now.is_empty() {
+            self.turn();
+        }
+        let entry = self.now.pop()?;
+        self.len -= 1;
+        Some((entry.at, entry.event))
     }
     /// Events waiting.
     pub fn len(&self) -> usize {
-        self.heap.len()
+        self.len
+    }
+
+    /// Makes the next bucket that has anything in it the present one.
+    fn turn(&mut self) {
+        let near = self.next_used();
+        let far = self.later.keys().next().copied();
+        let Some(bucket) = near.into_iter().chain(far).min() else { return };
+        let mut entries = std::mem::take(&mut self.now).into_vec();
+        if near == Some(bucket) {
+            let place = bucket % BUCKETS;
+            entries.append(&mut self.ring[place as usize]);
+            self.used[(place / 64) as usize] &= !(1 << (place % 64));
+        }
+        if far == Some(bucket) {
+            entries.extend(self.later.remove(&bucket).unwrap_or_default());
+        }
+        self.base = bucket;
+        self.now = entries.into();
+    }
+
+    /// The number of the first bucket of the ring that has anything in it.
+    fn next_used(&self) -> Option<u64> {
+        let first = (self.base + 1) % BUCKETS;
+        let (word, bit) = (first / 64, first % 64);
+        let at = |w: u64, mask: u64| {
+            let w = w % WORDS;
+            let bits = self.used[w as usize] & mask;
+            (bits != 0).then(|| w * 64 + u64::from(bits.trailing_zeros()))
+        };
+        // The first word comes twice: from the bit on, and at the end of the round up to it.
+        let place = at(word, u64::MAX << bit)
+            .or_else(|| (1..WORDS).find_map(|n| at(word + n, u64::MAX)))
+            .or_else(|| at(word, !(u64::MAX << bit)))?;
+        Some(self.base + 1 + (place + BUCKETS - first) % BUCKETS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Like a sorted list, wherever in time events lie and whatever was taken before.
+        #[test]
+        fn order_is_that_of_time_and_making(steps in prop::collection::vec((0u8..4, 0u64..40_000_000), 1..400)) {
+            let mut queue = Queue::default();
+            let mut model: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+            let mut now = 0;
+            for (n, (what, far)) in steps.into_iter().enumerate() {
+                let n = n as u64;
+                let ahead = match what {
+                    0 => far,
+                    1 => far % 5_000,
+                    _ => far % 5_000_000,
+                };
+                if what < 3 {
+                    queue.push(now + ahead, n);
+                    model.insert((now + ahead, n), n);
+                } else {
+                    let want = model.pop_first().map(|((at, _), n)| (at, n));
+                    prop_assert_eq!(queue.next_at(), want.map(|w| w.0));
+                    prop_assert_eq!(queue.pop(), want);
+                    now = want.map_or(now, |w| w.0);
+                }
+                prop_assert_eq!(queue.len(), model.len());
+            }
+            while let Some(((at, _), n)) = model.pop_first() {
+                prop_assert_eq!(queue.pop(), Some((at, n)));
+            }
+            prop_assert_eq!(queue.pop(), None);
+        }
     }
 }

@@ -34,9 +34,8 @@ pub(crate) enum Ev {
     ConnUp { conn: u64, at_a: bool },
     ConnDown { conn: u64, at_a: bool },
     Packet { conn: u64, from: usize, to: usize, what: Box<Packet> },
-    Gossip { host: usize, life: u32, summary: Box<Summary> },
+    Gossip { host: usize, life: u32, summary: Arc<Summary> },
     RequestFailed { host: usize, life: u32, req: ReqId },
-    CallTimeout { call: u64 },
     Committed { host: usize, life: u32 },
     Fetch { host: usize, life: u32, fetch: u64 },
     Exec { host: usize, life: u32, slot: u16, step: u64 },
@@ -349,15 +348,27 @@ impl World {
     }
     /// Handles the next event if it is not after `until`. False if there was none, or a rule is broken.
     pub fn step(&mut self, until: u64) -> bool {
-        if self.violation.is_some() || self.queue.next_at().is_none_or(|at| at > until) {
+        if self.violation.is_some() {
+            return false;
+        }
+        let (limit, next) = (self.next_limit(), self.queue.next_at());
+        if let Some(at) = limit.filter(|at| *at <= until && next.is_none_or(|next| *at < next)) {
+            self.begin_event(at);
+            self.limit_passes();
+            return true;
+        }
+        if next.is_none_or(|at| at > until) {
             return false;
         }
         let Some((at, event)) = self.queue.pop() else { return false };
+        self.begin_event(at);
+        self.handle(event);
+        true
+    }
+    fn begin_event(&mut self, at: u64) {
         self.now = self.now.max(at);
         self.stats.events += 1;
         self.digest.mix(at);
-        self.handle(event);
-        true
     }
     /// Runs until this time; false if a rule was broken on the way.
     pub fn run_until(&mut self, until: u64) -> bool {
@@ -386,7 +397,7 @@ impl World {
             Ev::Packet { conn, from, to, what } => self.arrive(conn, from, to, what),
             Ev::Gossip { host, life, summary } => {
                 if self.lives(host, life) {
-                    self.feed(host, Input::Gossip(*summary));
+                    self.feed(host, Input::Gossip((*summary).clone()));
                 }
             }
             Ev::RequestFailed { host, life, req } => {
@@ -394,7 +405,6 @@ impl World {
                     self.feed(host, Input::RequestFailed(req));
                 }
             }
-            Ev::CallTimeout { call } => self.call_failed(call),
             Ev::Committed { host, life } => {
                 if self.lives(host, life) {
                     self.committed(host);

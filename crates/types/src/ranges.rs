@@ -25,6 +25,7 @@ impl Range {
         self.hi <= self.lo
     }
     /// The part that lies in `other` too.
+    #[inline]
     pub fn intersect(&self, other: Range) -> Range {
         Range::new(self.lo.max(other.lo), self.hi.min(other.hi))
     }

@@ -29,6 +29,7 @@ impl Span {
 
 impl Timestamp {
     /// The time since `earlier`, zero if that lies ahead.
+    #[inline]
     pub fn since(self, earlier: Timestamp) -> Span {
         Span(self.0.saturating_sub(earlier.0))
     }
@@ -36,6 +37,7 @@ impl Timestamp {
 
 impl Add<Span> for Timestamp {
     type Output = Timestamp;
+    #[inline]
     fn add(self, s: Span) -> Timestamp {
         Timestamp(self.0.saturating_add(s.0))
     }
@@ -43,6 +45,7 @@ impl Add<Span> for Timestamp {
 
 impl Sub<Span> for Timestamp {
     type Output = Timestamp;
+    #[inline]
     fn sub(self, s: Span) -> Timestamp {
         Timestamp(self.0.saturating_sub(s.0))
     }

@@ -93,7 +93,9 @@ impl Node {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(&p) else { return };
         peer.last_heard = now;
-        peer.unanswered_since = None;
+        if peer.unanswered_since.take().is_some() && peer.connected {
+            self.timers.cancel(Timer::Silence(p));
+        }
         if peer.dead && peer.connected {
             peer.dead = false;
             if peer.hello.is_some() {

@@ -177,6 +177,8 @@ pub struct Node {
     untold: BTreeMap<JobId, BTreeSet<NodeId>>,
     nonces: BTreeMap<Nonce, JobId>,
     pending: BTreeMap<ReqId, Pending>,
+    /// When they end at the latest, oldest first: all have the same limit. The first one is always open.
+    limits: VecDeque<(Timestamp, ReqId)>,
     commits: BTreeMap<Ticket, Then>,
     fetches: BTreeMap<FetchId, Fetch>,
     launches: BTreeMap<LaunchId, Running>,
@@ -217,6 +219,7 @@ impl Node {
             untold: BTreeMap::new(),
             nonces: BTreeMap::new(),
             pending: BTreeMap::new(),
+            limits: VecDeque::new(),
             commits: BTreeMap::new(),
             fetches: BTreeMap::new(),
             launches: BTreeMap::new(),
@@ -342,11 +345,14 @@ impl Node {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.start();
         self.advance(now);
-        while let Some((_, timer)) = self.timers.pop(self.now) {
+        loop {
+            while let Some(id) = self.next_limit().filter(|(at, _)| *at <= self.now).map(|(_, id)| id) {
+                self.on_request_failed(id);
+            }
+            let Some((_, timer)) = self.timers.pop(self.now) else { break };
             match timer {
                 Timer::Beat(p) => self.on_beat_timer(p),
                 Timer::Silence(p) => self.on_silence_timer(p),
-                Timer::Request(id) => self.on_request_failed(id),
                 Timer::Lease(j, w) => self.on_lease_timer(j, w),
                 Timer::Grace(j) => self.on_grace_timer(j),
                 Timer::Elect(j) => self.choose_steward(j),
@@ -376,7 +382,26 @@ impl Node {
         if !self.started && !self.jobs.is_empty() {
             return Some(Deadline { at: self.now, reason: "start" });
         }
-        self.timers.next()
+        self.next_due()
+    }
+
+    fn next_limit(&self) -> Option<(Timestamp, ReqId)> {
+        self.limits.front().copied()
+    }
+    fn next_due(&self) -> Option<Deadline> {
+        let limit = self.next_limit().map(|(at, _)| Deadline { at, reason: "request time limit" });
+        match (limit, self.timers.next()) {
+            (Some(a), Some(b)) => Some(if a.at <= b.at { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+    /// A request is no longer open.
+    fn close_request(&mut self, id: ReqId) -> Option<Pending> {
+        let closed = self.pending.remove(&id);
+        while self.limits.front().is_some_and(|(_, id)| !self.pending.contains_key(id)) {
+            self.limits.pop_front();
+        }
+        closed
     }
 
     /// The next thing to do. Drain to `None` after every `handle_*`.
@@ -392,7 +417,7 @@ impl Node {
     fn advance(&mut self, now: Timestamp) {
         let before = self.now;
         self.now = self.now.max(now);
-        let due = self.timers.next().map_or(self.now, |d| d.at).max(before);
+        let due = self.next_due().map_or(self.now, |d| d.at).max(before);
         // A timer this late means that the process stood still: what others believed meanwhile is unknown (P7, P8).
         if self.now.since(due) >= self.cfg.timing.dead_after {
             self.woke_up();
@@ -454,7 +479,7 @@ impl Node {
     fn ask(&mut self, peer: NodeId, request: Request, asked: Asked) {
         let id = ReqId(self.fresh());
         self.pending.insert(id, Pending { peer, sent: self.now, asked });
-        self.timers.set(Timer::Request(id), self.now + self.cfg.timing.request);
+        self.limits.push_back((self.now + self.cfg.timing.request, id));
         self.emit(Output::Request(peer, id, request));
     }
 
@@ -533,8 +558,7 @@ impl Node {
     }
 
     fn on_response(&mut self, id: ReqId, r: Response) {
-        let Some(p) = self.pending.remove(&id) else { return };
-        self.timers.cancel(Timer::Request(id));
+        let Some(p) = self.close_request(id) else { return };
         self.heard_from(p.peer);
         self.measured(p.peer, self.now.since(p.sent));
         match (p.asked, r) {
@@ -563,8 +587,7 @@ impl Node {
     }
 
     fn on_request_failed(&mut self, id: ReqId) {
-        let Some(p) = self.pending.remove(&id) else { return };
-        self.timers.cancel(Timer::Request(id));
+        let Some(p) = self.close_request(id) else { return };
         match p.asked {
             Asked::Hello if self.peers.get(&p.peer).is_some_and(|x| x.connected) => self.say_hello(p.peer),
             Asked::Hello => {}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use filch_types::{JobId, NodeId, Timestamp};
 
-use crate::io::{Deadline, LaunchId, ReqId};
+use crate::io::{Deadline, LaunchId};
 
 /// What may become due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,8 +13,6 @@ pub(crate) enum Timer {
     Beat(NodeId),
     /// A peer may have become silent.
     Silence(NodeId),
-    /// A request went unanswered.
-    Request(ReqId),
     /// A worker's lease ends, here at the steward.
     Lease(JobId, NodeId),
     /// A new steward may grant.
@@ -56,7 +54,6 @@ impl Timer {
         match self {
             Timer::Beat(_) => "heartbeat",
             Timer::Silence(_) => "peer may be silent",
-            Timer::Request(_) => "request time limit",
             Timer::Lease(..) => "lease end",
             Timer::Grace(_) => "steward may grant",
             Timer::Elect(_) => "see who is the steward",
