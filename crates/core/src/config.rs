@@ -119,7 +119,7 @@ impl Default for Timing {
             bag_gift: Span::millis(50),
             bag_run: Span::secs(2),
             bag_flush: Span::millis(2),
-            lifelines: 3,
+            lifelines: 16,
             announce: Span::secs(2),
             batch: Span::millis(4),
             lonely_pin: Span::secs(8),

@@ -222,6 +222,7 @@ impl Node {
             if (ack.steward, ack.epoch, ack.state) == (me, 0, JobState::Active) {
                 self.unknown_there(ack.job);
             }
+            self.denies_office(ack.job, from, ack.steward);
             self.learn_steward(ack.job, ack.steward, ack.epoch);
             return self.ended_there(ack.job, ack.state);
         }
@@ -286,6 +287,20 @@ impl Node {
         }
     }
 
+    /// Whom this node took for the steward says that another member of R is, and that one is there. Without this, a node that met the
+    /// steward last would go on with whoever it met first, and never get a lease.
+    fn denies_office(&mut self, id: JobId, from: NodeId, steward: NodeId) {
+        let there = steward != self.id && self.alive(steward);
+        if let Some(job) = self.jobs.get_mut(&id)
+            && there
+            && job.steward.is_none()
+            && job.steward_id == from
+            && job.replicas.contains(&steward)
+        {
+            job.vacant = true;
+        }
+    }
+
     /// Somebody is said to be the steward. The higher epoch is right; the own belief about who is alive is not touched.
     pub(super) fn learn_steward(&mut self, id: JobId, steward: NodeId, epoch: u32) {
         let me = self.id;
@@ -302,7 +317,8 @@ impl Node {
         }
         let newer = epoch > job.epoch;
         let own_is_better = job.steward.as_ref().is_some_and(|s| s.epoch > epoch || (s.epoch == epoch && !newer));
-        if own_is_better || (!newer && (epoch < job.epoch || self.alive(self.jobs[&id].steward_id))) {
+        let stays = !job.vacant && self.alive(self.jobs[&id].steward_id);
+        if own_is_better || (!newer && (epoch < self.jobs[&id].epoch || stays)) {
             return;
         }
         if !self.alive(steward) {

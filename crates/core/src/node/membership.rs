@@ -106,7 +106,8 @@ impl Node {
 
     pub(super) fn measured(&mut self, p: NodeId, rtt: Span) {
         if let Some(peer) = self.peers.get_mut(&p) {
-            peer.rtt = if peer.rtt.0 == 0 { rtt } else { Span((peer.rtt.0 * 7 + rtt.0) / 8) };
+            // Quick to fall, slow to rise: an answer may have waited for a connection, a disk or a slot, none is faster than the way.
+            peer.rtt = if peer.rtt.0 == 0 || rtt < peer.rtt { rtt } else { Span((peer.rtt.0 * 7 + rtt.0) / 8) };
         }
     }
 
@@ -202,6 +203,7 @@ impl Node {
             self.choose_steward(id);
             self.copies_changed(id);
         }
+        self.ask_for_manifests(p);
         self.beat_soon(p);
     }
 

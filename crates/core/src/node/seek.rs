@@ -18,6 +18,8 @@ use crate::view::Role;
 
 /// Jobs looked at per call: bounds the work of one input.
 const LOOK: usize = 64;
+/// Of those that a steward names, so many are asked for a part of a divided task.
+const HINTS: usize = 1;
 /// Launches that wait in a slot behind the executing one, for tasks too short to fetch one by one.
 const SLOT_DEPTH: u8 = 2;
 
@@ -287,7 +289,9 @@ impl Node {
         let mut list: VecDeque<(NodeId, u32)> = victims.into_iter().filter(|(n, _)| *n != me).take(4).collect();
         if job.fold.tree().any() {
             job.work.lines.left = 0;
-            list.truncate(lines);
+            // What a steward knows of parts is as old as the last results. If all waited where it points to, nobody would wait at
+            // those who have come by work since; so most ask around among their neighbours, and gifts spread from each to each.
+            list.truncate(HINTS);
             let needs = job.needs.clone();
             let mut others = self.usable_peers();
             let fits = |h: &Hello| h.slots > 0 && needs.iter().all(|n| h.offers.contains(n));
@@ -295,7 +299,7 @@ impl Node {
             while list.len() < lines && !others.is_empty() {
                 let p = others.swap_remove(self.below(others.len()));
                 if !list.iter().any(|(n, _)| *n == p) {
-                    list.push_back((p, 0));
+                    list.push_front((p, 0));
                 }
             }
         }
@@ -311,10 +315,6 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.work.asking = false;
         job.work.backoff = (job.work.backoff * 2).clamp(min, max);
-        if job.work.lines.left > 0 && job.fold.tree().any() {
-            // It is remembered by those who will have work.
-            job.work.backoff = max;
-        }
         job.work.next_ask = (self.now + Span(job.work.backoff)).max(job.quiet_until);
         let at = job.work.next_ask;
         self.timers.sooner(Timer::Seek, at);
@@ -621,28 +621,43 @@ impl Node {
             }
             return;
         }
-        let runnable = s.state == JobState::Active
-            && !self.draining
-            && !self.slots.is_empty()
-            && s.needs.iter().all(|n| self.cfg.offers.contains(n));
-        // Of a divided task there is something to be had as long as it runs.
-        let divided = s.needs.iter().any(|n| n.starts_with("divisible:"));
-        let (steward, some) = (s.steward, s.grantable > 0 || (divided && s.leased > 0));
         if !self.hearsay.contains_key(&id) {
             if self.hearsay.len() >= limits::MAX_JOBS {
                 self.hearsay.pop_first();
             }
             self.event(Event::JobKnown(id));
         }
+        let steward = s.steward;
         self.hearsay.insert(id, s);
-        let asked = self.pending.values().any(|p| matches!(p.asked, Asked::Manifest(j) if j == id));
-        if runnable && some && !asked && self.pending.len() < 4096 {
-            let whom = from.filter(|_| true).unwrap_or(steward);
-            let whom = if self.alive(steward) { steward } else { whom };
-            if self.alive(whom) && whom != self.id {
-                self.ask(whom, Request::Manifest(id), Asked::Manifest(id));
-            }
+        let whom = if self.alive(steward) { Some(steward) } else { from };
+        if let Some(whom) = whom {
+            self.ask_for_manifest(id, whom);
         }
+    }
+
+    /// Asks for a job that was heard of, if this node could run something of it.
+    fn ask_for_manifest(&mut self, id: JobId, whom: NodeId) {
+        let Some(s) = self.hearsay.get(&id) else { return };
+        let runnable = s.state == JobState::Active
+            && !self.draining
+            && !self.slots.is_empty()
+            && s.needs.iter().all(|n| self.cfg.offers.contains(n));
+        // Of a divided task there is something to be had as long as it runs.
+        let divided = s.needs.iter().any(|n| n.starts_with("divisible:"));
+        let some = s.grantable > 0 || (divided && s.leased > 0);
+        if !runnable || !some || !self.alive(whom) || whom == self.id || self.pending.len() >= 4096 {
+            return;
+        }
+        if !self.pending.values().any(|p| matches!(p.asked, Asked::Manifest(j) if j == id)) {
+            self.ask(whom, Request::Manifest(id), Asked::Manifest(id));
+        }
+    }
+
+    /// The steward of jobs that this node has only heard of is there: what was said of them may have come before it could be asked.
+    pub(super) fn ask_for_manifests(&mut self, p: NodeId) {
+        let stewarded = self.hearsay.iter().filter(|(_, s)| s.steward == p);
+        let ids: Vec<JobId> = stewarded.map(|(id, _)| *id).take(LOOK).collect();
+        ids.into_iter().for_each(|id| self.ask_for_manifest(id, p));
     }
 
     pub(super) fn on_drain(&mut self) {
