@@ -183,13 +183,20 @@ impl Node {
             let Some((to, parent_attempt)) = job.fold.tree().hint(*bag) else { continue };
             // What is on its way even to this node itself is not here yet.
             let gone = to == NOBODY || self.peers.get(&to).is_some_and(|p| p.dead);
+            let absent = self.peers.get(&to).is_some_and(|p| !p.connected);
             let attempt = first_attempt(parent_attempt);
             let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
             if gone {
                 s.bags.pool_again(*bag);
             } else {
                 s.bags.lend(*bag, BagLease { to, attempt, hops: 0, until, listed: false, running: false });
+                if absent {
+                    s.bags.absent.insert(to);
+                }
                 self.expect_beats(id, to);
+                if absent && self.jobs.get(&id).is_some_and(|j| !j.work.lines.waiters.is_empty()) {
+                    self.lend_absent(id);
+                }
             }
         }
         if let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) {

@@ -7,6 +7,7 @@ use filch_types::bag::{BagOutcome, BagResult, Child, TaskRef};
 use filch_types::fact::FactBody;
 use filch_types::ranges::Range;
 use filch_types::result::{Outcome, Stream, TaskOutput};
+use filch_types::time::Span;
 use filch_types::wire::{GivenBag, HeldBag, Message, Response};
 use filch_types::{BagId, Cause, Content, JobId, NodeId, ResultRun, Timestamp, limits};
 
@@ -68,8 +69,8 @@ pub(crate) struct BagWork {
     pub running: BTreeMap<BagId, LaunchId>,
     /// Ended, and the steward has not acked the result.
     pub unacked: BTreeMap<BagId, Tag>,
-    /// Passed on; listed until whoever got it must have been heard of.
-    pub moved: BTreeMap<BagId, (Tag, Timestamp)>,
+    /// Passed on to whom; listed until whoever got it must have been heard of.
+    pub moved: BTreeMap<BagId, (Tag, Timestamp, NodeId)>,
     pub results: Vec<BagResult>,
     pub bytes: usize,
     came: VecDeque<(u64, u32, u8)>,
@@ -268,16 +269,17 @@ impl Node {
     }
 
     /// A part that is queued here and cannot start now, for somebody who can.
-    pub(super) fn pass_on(&mut self, id: JobId) -> Option<GivenBag> {
+    pub(super) fn pass_on(&mut self, id: JobId, to: NodeId) -> Option<GivenBag> {
         if self.slots.contains(&0) {
             return None;
         }
-        let until = self.now + self.cfg.timing.lease;
+        // Whoever got it lists it within a heartbeat.
+        let until = self.now + Span(2 * self.cfg.timing.beat.0);
         let bags = &mut self.jobs.get_mut(&id)?.work.bags;
         let at = bags.queue.iter().rposition(|q| q.given.hops < limits::MAX_HOPS)?;
         let mut q = bags.queue.remove(at)?;
         let tag = Tag { attempt: q.given.attempt, hops: q.given.hops };
-        bags.moved.insert(q.id, (tag, until));
+        bags.moved.insert(q.id, (tag, until, to));
         q.given.hops += 1;
         Some(q.given)
     }
@@ -442,16 +444,33 @@ impl Node {
             Some(held(id, l.tag, begun))
         });
         let unacked = bags.unacked.iter().map(|(id, tag)| held(id, *tag, false));
-        let moved = bags.moved.iter().map(|(id, (tag, _))| held(id, *tag, false));
+        let moved = bags.moved.iter().map(|(id, (tag, ..))| held(id, *tag, false));
         running.chain(queued).chain(unacked).chain(moved).take(2 * limits::MAX_HELD_BAGS).collect()
     }
 
-    /// Forgets what was passed on long enough ago.
+    /// Forgets what was passed on long enough ago. Its steward is told: if nobody else has listed it, it is lost.
     pub(super) fn forget_moved(&mut self, id: JobId) {
         let now = self.now;
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.work.bags.moved.retain(|_, (_, until)| *until > now);
+        self.forget_moved_if(id, |until, _| until <= now);
+    }
+
+    /// What was passed on to somebody whose connection is down: its steward is told at once that nobody has it.
+    pub(super) fn moved_to_absent(&mut self, p: NodeId) {
+        let ids: Vec<JobId> = self.live.iter().copied().collect();
+        for id in ids {
+            if self.forget_moved_if(id, |_, to| to == p) {
+                self.report(id);
+            }
         }
+    }
+
+    fn forget_moved_if(&mut self, id: JobId, gone: impl Fn(Timestamp, NodeId) -> bool) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else { return false };
+        let before = job.work.bags.moved.len();
+        job.work.bags.moved.retain(|_, (_, until, to)| !gone(*until, *to));
+        let any = job.work.bags.moved.len() < before;
+        job.work.unsaid |= any;
+        any
     }
 
     /// Parts that are done, or somebody else's.
@@ -461,7 +480,7 @@ impl Node {
         let bags = &mut job.work.bags;
         bags.queue.retain(|q| !named(&q.id, q.given.attempt));
         bags.unacked.retain(|bag, tag| !named(bag, tag.attempt));
-        bags.moved.retain(|bag, (tag, _)| !named(bag, tag.attempt));
+        bags.moved.retain(|bag, (tag, ..)| !named(bag, tag.attempt));
         let stop: Vec<LaunchId> = bags
             .running
             .iter()

@@ -33,7 +33,8 @@ impl Node {
 
     fn job_beat(&self, id: JobId) -> Option<JobBeat> {
         let job = self.jobs.get(&id)?;
-        if (!job.work.holds_any() && !job.work.outdated) || self.now < job.quiet_until {
+        let something = job.work.holds_any() || job.work.outdated || job.work.unsaid;
+        if !something || self.now < job.quiet_until {
             return None;
         }
         Some(JobBeat {
@@ -229,7 +230,7 @@ impl Node {
         if ack.epoch < job.epoch {
             return;
         }
-        job.work.outdated = false;
+        (job.work.outdated, job.work.unsaid) = (false, false);
         // After a suspend the own office proves nothing: others may have taken it over, until one lease was listened for.
         if from != me || job.steward.as_ref().is_some_and(|s| s.granting) {
             job.work.heard_steward(sent);

@@ -73,6 +73,8 @@ pub(crate) struct Work {
     pub seen_grant: u64,
     /// The steward grants in an epoch that is over, and has to be told.
     pub outdated: bool,
+    /// Something is held no more and the steward does not know: the next heartbeat says so even if nothing is held at all.
+    pub unsaid: bool,
     pub given: VecDeque<Given>,
     pub given_seq: u64,
     /// Nothing starts after this (P8).

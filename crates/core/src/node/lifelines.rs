@@ -101,7 +101,7 @@ impl Node {
         let (mut runs, mut bags) = (Vec::new(), Vec::new());
         if let Some((_, _, granted)) = self.grant_bags(id, p, 1) {
             bags = granted;
-        } else if let Some(bag) = self.pass_on(id) {
+        } else if let Some(bag) = self.pass_on(id, p) {
             bags.push(bag);
         } else {
             runs = self.yield_tail(id, p, u32::MAX, 0);

@@ -87,6 +87,7 @@ impl Node {
             self.on_request_failed(id);
         }
         self.bags_absent(p);
+        self.moved_to_absent(p);
     }
 
     pub(super) fn heard_from(&mut self, p: NodeId) {

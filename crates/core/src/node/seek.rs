@@ -439,7 +439,7 @@ impl Node {
         }
         if active
             && held
-            && let Some(bag) = self.pass_on(id)
+            && let Some(bag) = self.pass_on(id, from)
         {
             return self.respond(token, Response::Stolen { epoch, runs, bags: vec![bag], manifest: None });
         }
