@@ -67,7 +67,8 @@ pub struct Timing {
     pub bag_run: Span,
     /// Results of bags are sent at the latest so long after the first of them.
     pub bag_flush: Span,
-    /// Peers that an idle node asks for a bag before it waits to be given one.
+    /// Peers that an idle node asks for a bag before it waits to be given one: about as many as it has neighbours, so that whoever runs
+    /// something has all its idle neighbours waiting at it.
     pub lifelines: u8,
     /// Between summaries of an active job.
     pub announce: Span,
