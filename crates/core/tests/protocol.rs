@@ -10,7 +10,7 @@ use filch_types::manifest::{Edge, EdgeKind};
 use filch_types::record::Record;
 use filch_types::sign::{Keyring, Simulated};
 use filch_types::time::Span;
-use filch_types::wire::{Beat, Hello, JobBeat, JobState, LeaseRun, Message, Request, Response, Summary};
+use filch_types::wire::{Beat, Hello, JobBeat, JobDigest, JobState, LeaseRun, Message, Request, Response, Summary};
 use filch_types::{
     Cause, JobId, MachineId, Manifest, NodeId, Nonce, Outcome, ResultRun, SignedFact, SignedManifest, StoreId,
     TaskOutput, Timestamp,
@@ -528,4 +528,41 @@ fn p12_nobody_says_that_it_holds_a_job_before_it_knows_that_it_is_in_r() {
     let out = a.give(Input::Message(id(1), Message::Facts(vec![added])));
     let out = a.commit_all(&out);
     assert!(holds(&a.commit_all(&out)), "the fact first, then the job, then the word");
+}
+
+/// An owner whose disk was lost is asked to keep its job again. What it pinned before is with the others: it compares with all of them first.
+#[test]
+fn s5_an_owner_without_its_disk_hears_all_others_before_it_pins() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    a.peer(3);
+    let (owner, nonce, replicas) = (id(1), Nonce([9; 16]), vec![id(1), id(2), id(3)]);
+    let m = Manifest { owner, nonce, created_ms: 0, k: 3, r: 1, replicas, spec: spec(10) };
+    let signed = SignedManifest::sign(&m, &Simulated(owner)).unwrap();
+    let job = signed.job();
+    let (_, out) = a.ask(2, Request::Replicate(signed));
+    a.commit_all(&out);
+    let pins = |out: &[Output]| {
+        let records = out.iter().filter_map(|o| match o {
+            Output::Commit { records, .. } => Some(records),
+            _ => None,
+        });
+        let pin = |r: &Record| match r {
+            Record::Fact(_, _, f) => matches!(f.decode().unwrap().body, FactBody::Pin(_)),
+            _ => false,
+        };
+        records.flatten().any(pin)
+    };
+    let out = a.give(Input::Message(id(2), Message::Facts(vec![pack(job, id(4), 0, 10, 1)])));
+    assert!(!pins(&a.commit_all(&out)), "others may know an earlier pin");
+    let digest = |facts, xor| {
+        let digests = vec![JobDigest { job, facts, xor, held: true }];
+        Request::Beat(Beat { digests, ..Beat::default() })
+    };
+    let (answer, out) = a.ask(2, digest(2, filch_types::FactId([7; 32])));
+    assert!(!pins(&out), "one of them has more facts");
+    let Response::Beat { digests, .. } = answer else { panic!("{answer:?}") };
+    let own = digests[0];
+    assert!(!pins(&a.ask(2, digest(own.facts, own.xor)).1), "and another one was not heard");
+    assert!(pins(&a.ask(3, digest(own.facts, own.xor)).1), "all agree");
 }

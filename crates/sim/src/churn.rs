@@ -387,8 +387,10 @@ impl World {
             return false;
         }
         self.note(|| format!("blob {blob:?} of {job:?} rots at n{h}"));
+        // Also jobs whose record is still on its way to the disk.
         let needs = |j: &JobId| self.info(*j).is_some_and(|i| i.closure.iter().any(|(b, _)| *b == blob));
-        let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.keys().copied().filter(needs).collect();
+        let here = |j: &JobId| self.hosts[h].disk.image.jobs.contains_key(j) || self.rot_alone(h, *j);
+        let jobs: Vec<JobId> = self.known.jobs.keys().copied().filter(|j| needs(j) && here(j)).collect();
         for job in jobs {
             self.hosts[h].rotten.insert(job);
             let (life, delay) = (self.hosts[h].life, self.streams.churn.between(1_000, 10_000_000));

@@ -119,6 +119,9 @@ impl Node {
             let manifest = job.manifest.clone();
             job.fold = super::fold::Fold::new(&manifest.spec);
         }
+        if !more && theirs.iter().all(|f| job.fold.has(f)) {
+            job.compared(from);
+        }
         let replica = job.role == Role::Replica && job.replicas.contains(&from);
         let more = more || missing.len() == MAX_PULL;
         if buckets.is_empty() && missing.is_empty() {

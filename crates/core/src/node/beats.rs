@@ -199,7 +199,9 @@ impl Node {
         let same = job.fold.digest() == (d.facts, d.xor);
         if same {
             job.settled.insert(from);
+            job.compared(from);
             self.copies_listed(d.job, from, None);
+            self.try_pin(d.job);
         } else {
             job.settled.remove(&from);
             self.live.insert(d.job);

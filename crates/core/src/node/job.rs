@@ -244,6 +244,9 @@ pub(crate) struct Job {
     pub copies: BTreeMap<FactId, BTreeMap<NodeId, StoreId>>,
     pub pin_in_flight: bool,
     pub pinnable: BTreeSet<FactId>,
+    /// Owner: somebody else asked this node to keep its own job, so earlier pins of its own may be out there. Since when, and which members of
+    /// R are known to have no facts but those that are here.
+    pub regained: Option<(Timestamp, BTreeSet<NodeId>)>,
     /// Owner: facts about divided tasks that fewer than r stores are known to hold.
     pub thin: BTreeMap<FactId, BTreeMap<NodeId, StoreId>>,
     /// Owner: facts with the whole of a divided task, and which of those that it rests on are still thin.
@@ -327,6 +330,7 @@ impl Job {
             copies: BTreeMap::new(),
             pin_in_flight: false,
             pinnable: BTreeSet::new(),
+            regained: None,
             thin: BTreeMap::new(),
             rests_on: BTreeMap::new(),
             last_copy: Timestamp::default(),
@@ -362,6 +366,13 @@ impl Job {
             JobState::Failed
         } else {
             JobState::Active
+        }
+    }
+
+    /// A member of R has no facts but those that are here.
+    pub fn compared(&mut self, with: NodeId) {
+        if let Some((_, known)) = self.regained.as_mut().filter(|_| self.replicas.contains(&with)) {
+            known.insert(with);
         }
     }
 

@@ -251,6 +251,15 @@ impl Node {
         self.try_pin(id);
     }
 
+    /// An owner that lost its disk compares with every live member of R before it pins again: its earlier pins may be there (S5). A member that
+    /// never agrees, such as one whose blobs cannot be had, delays that for a time only.
+    fn earlier_pins_may_come(&self, job: &Job) -> bool {
+        let Some((since, known)) = &job.regained else { return false };
+        let unheard =
+            |r: &&NodeId| **r != self.id && self.alive(**r) && !known.contains(*r) && !job.strangers.contains(*r);
+        self.now.since(*since) < Span(4 * self.cfg.timing.lonely_pin.0) && job.replicas.iter().any(|r| unheard(&r))
+    }
+
     /// Pins what r replicas hold. One pin fact in flight per job, so one per task (P9).
     pub(super) fn try_pin(&mut self, id: JobId) {
         let (me, now) = (self.id, self.now);
@@ -259,6 +268,9 @@ impl Node {
         // An owner that lost its disk and only helps would start over when it is asked to keep the job again, pins and all (S5).
         if job.manifest.owner != me || !job.kept || job.pinnable.is_empty() || (job.pin_in_flight && !two) {
             return;
+        }
+        if self.earlier_pins_may_come(job) {
+            return self.timers.ensure(Timer::Lonely(id), now + Span(lonely.0 / 4 + 1));
         }
         let alive = job.replicas.iter().filter(|r| self.alive(**r)).count().max(1);
         let short = alive < job.r();

@@ -205,7 +205,7 @@ impl Node {
 
     pub(super) fn on_replicate(&mut self, from: NodeId, token: Token, signed: SignedManifest) {
         let id = signed.job();
-        let (store, machine) = (self.cfg.store, self.cfg.machine);
+        let (me, now, store, machine) = (self.id, self.now, self.cfg.store, self.cfg.machine);
         if let Some(tomb) = self.tombstones.get(&id).cloned() {
             self.refuse(token, Refusal::Invalid("the job was deleted".into()));
             return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
@@ -222,6 +222,9 @@ impl Node {
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             let held = job.held;
+            if job.manifest.owner == me && !job.kept {
+                job.regained.get_or_insert_with(|| (now, BTreeSet::new()));
+            }
             job.tell_held.insert(from);
             job.role = Role::Replica;
             job.invited = self.now;
@@ -253,6 +256,7 @@ impl Node {
         let mut job = Job::new(id, signed, manifest);
         job.role = Role::Replica;
         job.invited = self.now;
+        job.regained = (job.manifest.owner == self.id).then(|| (self.now, BTreeSet::new()));
         job.tell_held.insert(from);
         job.heard = self.hearsay.remove(&id);
         self.jobs.insert(id, job);

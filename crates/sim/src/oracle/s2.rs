@@ -16,6 +16,8 @@ use crate::world::World;
 #[derive(Default)]
 pub struct S2 {
     stores: Stores,
+    /// Packs that were on a disk once. One that comes back from a replica which then loses it is nothing new.
+    written: BTreeSet<FactId>,
     /// Packs that a process let go of.
     decided: BTreeSet<(usize, FactId)>,
 }
@@ -51,10 +53,11 @@ fn in_outbox(
     pack: &FactId,
     signed: &SignedFact,
     records: &[Record],
+    written: &BTreeSet<FactId>,
 ) -> Result<(), String> {
     let host = &world.hosts[h];
     let own = signed.decode().is_ok_and(|f| f.by == host.id && matches!(f.body, FactBody::Pack(_)));
-    let first = || !world.hosts.iter().any(|o| o.disk.image.has_fact(job, pack));
+    let first = || !written.contains(pack);
     let alone = || host.node.as_ref().and_then(|n| n.job(job)).is_none_or(|v| v.replicas == [host.id]);
     let there = || records.iter().any(|r| matches!(r, Record::Outbox(_, p) if p == pack));
     if own && first() && !alone() && !there() {
@@ -75,9 +78,15 @@ impl Oracle for S2 {
                 self.decided.retain(|(h, _)| h != host);
                 Ok(())
             }
+            Seen::Durable { record: Record::Fact(_, id, _), .. } => {
+                self.written.insert(*id);
+                Ok(())
+            }
             Seen::Did { host, output: Output::Commit { records, .. } } => {
                 records.iter().try_for_each(|record| match record {
-                    Record::Fact(job, pack, signed) => in_outbox(world, *host, *job, pack, signed, records),
+                    Record::Fact(job, pack, signed) => {
+                        in_outbox(world, *host, *job, pack, signed, records, &self.written)
+                    }
                     // A full disk may refuse it, and it comes again: it was decided once.
                     Record::OutboxDone(job, pack) if self.decided.insert((*host, *pack)) => {
                         self.check(world, *host, *job, pack)
