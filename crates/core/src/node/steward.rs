@@ -367,7 +367,13 @@ impl Node {
         }
         let Some(job) = self.jobs.get_mut(&jb.job) else { return nobody(w, 0, state, Vec::new()) };
         if job.steward.is_none() {
-            self.vacate(jb.job, w);
+            let mut believed = w;
+            if jb.epoch > job.epoch && jb.epoch - job.epoch < MAX_EPOCH_LEAP {
+                // It held this office before it lost its disk, and whoever it believes in has an older epoch: nobody else can take over.
+                job.epoch = jb.epoch;
+                believed = job.steward_id;
+            }
+            self.vacate(jb.job, believed);
         }
         let Some(job) = self.jobs.get_mut(&jb.job) else { return nobody(w, 0, state, Vec::new()) };
         let Some(s) = job.steward.as_mut() else {
