@@ -34,7 +34,7 @@ fn cluster(nodes: usize, minutes: u64, tasks: u32, task_us: u64, seed: u64, lan:
     for node in &mut options.nodes {
         node.start_us = dice.below(5 * S);
     }
-    let mut sim = Sim::builder().options(options).build();
+    let mut sim = Sim::new(options);
     for job in 0..JOBS {
         let mut plan = JobPlan::array(tasks / JOBS, task_us);
         plan.at = 10 * S + u64::from(job) * S;

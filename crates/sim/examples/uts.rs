@@ -63,7 +63,7 @@ fn run(tree: &str, nodes: usize, deaths_ppm: u64, unit_us: u64, seed: u64) -> Re
         node.start_us = dice.below(S);
     }
     let wall = Instant::now();
-    let mut sim = Sim::builder().options(options).build();
+    let mut sim = Sim::new(options);
     let mut plan = JobPlan::tree(tree, unit_us);
     (plan.at, plan.attended) = (START, true);
     let job = sim.submit(plan);

@@ -88,5 +88,5 @@ pub use report::Report;
 pub use scenario::Scenario;
 pub use schedule::Schedule;
 pub use shrink::{Shrunk, shrink};
-pub use sim::{Builder, Failure, Sim, Submitted, Summary};
+pub use sim::{Failure, Sim, Submitted, Summary};
 pub use world::World;

@@ -171,7 +171,7 @@ pub fn catch(mutant: Mutant, seeds: u64) -> Option<Caught> {
 pub fn catch_while(mutant: Mutant, seeds: u64, go_on: impl Fn() -> bool) -> Option<Caught> {
     let run = |planted, seed| {
         let options = Options { mutant: planted, ..stage(mutant, Options::draw(home(mutant), seed)) };
-        Sim::builder().options(options).build().run()
+        Sim::new(options).run()
     };
     (0..seeds).take_while(|_| go_on()).find_map(|seed| {
         let v = run(Some(mutant), seed).err()?.violation;

@@ -299,7 +299,7 @@ impl Question {
         faults: Vec<Planned>,
         go_on: &mut impl FnMut(&str, u64, u64) -> bool,
     ) -> Option<Run> {
-        let mut sim = Sim::builder().options(self.options(tasks, faults)).build();
+        let mut sim = Sim::new(self.options(tasks, faults));
         let limit =
             SUBMIT_US + self.ideal_us(tasks).saturating_mul(10).saturating_add(600_000_000 + self.ship_us(tasks));
         let world = &mut sim.world;

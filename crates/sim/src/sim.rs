@@ -1,6 +1,5 @@
 //! Runs: built in a few lines for a test, or drawn from a seed; both with all oracles.
 
-use filch_core::Mutant;
 use filch_core::view::JobView;
 use filch_types::{JobId, StoreId};
 
@@ -58,68 +57,25 @@ const CALM_US: u64 = 60_000_000;
 /// And while they are counted.
 const QUIET_US: u64 = 60_000_000;
 
-/// Builds a [`Sim`] for a test.
-#[derive(Clone, Debug)]
-pub struct Builder {
-    nodes: usize,
-    slots: u16,
-    seed: u64,
-    options: Option<Options>,
-    mutant: Option<Mutant>,
-}
-
-impl Builder {
-    /// Nodes; default 3.
-    pub fn nodes(mut self, nodes: usize) -> Self {
-        self.nodes = nodes;
-        self
-    }
-    /// Tasks that each node runs at once; default 2.
-    pub fn slots(mut self, slots: u16) -> Self {
-        self.slots = slots;
-        self
-    }
-    /// All randomness; default 0.
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
-        self
-    }
-    /// Every detail; nodes, slots and seed are then not used.
-    pub fn options(mut self, options: Options) -> Self {
-        self.options = Some(options);
-        self
-    }
-    /// Plants a bug.
-    pub fn mutant(mut self, mutant: Mutant) -> Self {
-        self.mutant = Some(mutant);
-        self
-    }
-    /// The cluster, before its first event.
-    pub fn build(self) -> Sim {
-        let mut options = self.options.unwrap_or_else(|| Options::calm(self.seed, self.nodes, self.slots));
-        options.mutant = self.mutant.or(options.mutant);
-        Sim { world: World::new(options) }
-    }
-}
-
 impl Sim {
-    /// A calm LAN of three nodes, unless told otherwise.
+    /// The cluster that these options describe, before its first event. [`crate::Cluster`] is the same for tests of programs
+    /// that are built on filch.
     ///
     /// ```
-    /// use filch_sim::{DiskAfter, Fault, JobPlan, Sim};
+    /// use filch_sim::{DiskAfter, Fault, JobPlan, Options, Sim};
     ///
-    /// let mut sim = Sim::builder().nodes(5).slots(2).seed(7).build();
+    /// let mut sim = Sim::new(Options::calm(7, 5, 2));
     /// let job = sim.submit(JobPlan::array(200, 20_000));
     /// sim.inject(3_000_000, Fault::Crash { node: 2, down_us: 5_000_000, disk: DiskAfter::Kept, power: false });
     /// sim.run_until_done(120_000_000).unwrap();
     /// assert_eq!(sim.job(job).unwrap().counts.succeeded, 200);
     /// ```
-    pub fn builder() -> Builder {
-        Builder { nodes: 3, slots: 2, seed: 0, options: None, mutant: None }
+    pub fn new(options: Options) -> Self {
+        Self { world: World::new(options) }
     }
     /// A run drawn from a seed.
     pub fn draw(profile: Profile, seed: u64) -> Self {
-        Self { world: World::new(Options::draw(profile, seed)) }
+        Self::new(Options::draw(profile, seed))
     }
 
     /// Has a client submit a job at its time.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use filch_core::Mutant;
 use serde::Serialize;
 
+use crate::corpus::{self, Kept};
 use crate::fault::Class;
 use crate::mutants::stage;
 use crate::options::{Options, Profile};
@@ -56,7 +57,7 @@ pub fn run_with(profile: Profile, seed: u64, mutant: Option<Mutant>) -> Outcome 
     let options = options(profile, seed, mutant);
     let classes = options.faults.iter().map(|p| p.fault.class()).collect();
     let ran = std::panic::catch_unwind(|| {
-        let mut sim = Sim::builder().options(options).build();
+        let mut sim = Sim::new(options);
         let broken = sim.run().err().map(|f| Broken { rule: f.violation.rule.into(), text: f.violation.to_string() });
         (sim.summary(), broken)
     });
@@ -94,7 +95,33 @@ fn panic_text(why: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("a panic without words").to_owned()
 }
 
+/// What a run means, given what is known to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged<'a> {
+    /// Every rule held.
+    Held,
+    /// Every rule held, and the run is known to break one: it can be taken off the list.
+    HeldAgain,
+    /// It broke a rule, as is known; what is known of it.
+    Known(&'a str),
+    /// It broke a rule.
+    New,
+}
+
 impl Outcome {
+    /// What the run means, given what is known.
+    pub fn judge<'a>(&self, known: &'a [Kept]) -> Judged<'a> {
+        match (&self.broken, corpus::about(known, self.profile, self.seed)) {
+            (None, None) => Judged::Held,
+            (None, Some(_)) => Judged::HeldAgain,
+            (Some(_), Some(why)) => Judged::Known(why),
+            (Some(_), None) => Judged::New,
+        }
+    }
+    /// The run's name for `filch sim replay`: `swarm:17`.
+    pub fn target(&self) -> String {
+        format!("{}:{}", self.profile.name(), self.seed)
+    }
     /// The run as a file that repeats it.
     pub fn schedule(&self) -> Schedule {
         let broke = self.broken.as_ref().map(|b| b.rule.clone());
@@ -186,6 +213,19 @@ mod tests {
         assert_eq!(tally.all.faults + tally.all.skipped, planned as u64, "no planned fault is passed over in silence");
         assert!(tally.all.faults > 0 && tally.all.simulated_us > 3 * 60_000_000);
         assert!(runs[1].schedule().replay().as_recorded());
+    }
+
+    #[test]
+    fn what_is_known_to_break_is_told_from_what_is_new() {
+        let known = corpus::parse("crash 1 two stewards").expect("a list");
+        let mut one = run(Profile::Crash, 1);
+        let mut two = Outcome { seed: 2, ..one.clone() };
+        assert_eq!([one.judge(&known), two.judge(&known)], [Judged::HeldAgain, Judged::Held]);
+        for o in [&mut one, &mut two] {
+            o.broken = Some(Broken { rule: "L1".into(), text: "L1".into() });
+        }
+        assert_eq!([one.judge(&known), two.judge(&known)], [Judged::Known("two stewards"), Judged::New]);
+        assert_eq!(two.target(), "crash:2");
     }
 
     #[test]

@@ -253,10 +253,10 @@ fn progress(world: &World, out: &mut Vec<(Weight, Line)>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{JobPlan, Sim};
+    use crate::{JobPlan, Options, Sim};
 
     fn told(most: usize) -> Vec<Line> {
-        let mut sim = Sim::builder().nodes(5).slots(2).seed(3).build();
+        let mut sim = Sim::new(Options::calm(3, 5, 2));
         sim.world.chronicle_on();
         sim.submit(JobPlan { at: 2_000_000, ..JobPlan::array(400, 50_000) });
         sim.inject(3_000_000, Fault::Crash { node: 1, down_us: 2_000_000, disk: DiskAfter::Wiped, power: true });

@@ -29,7 +29,7 @@ proptest! {
     #[test]
     fn what_the_protocol_promises_holds(profile in profile(), bytes in vec(any::<u8>(), 0..1500)) {
         let options = Options::from_bytes(profile, &bytes);
-        let end = Sim::builder().options(options).build().run().map(|s| s.us).map_err(|f| f.to_string());
+        let end = Sim::new(options).run().map(|s| s.us).map_err(|f| f.to_string());
         prop_assert!(end.is_ok(), "{}", end.unwrap_err());
     }
 }

@@ -2,11 +2,11 @@
 
 mod common;
 
-use filch_sim::{DiskAfter, Fault, JobPlan, Profile, Sim};
+use filch_sim::{DiskAfter, Fault, JobPlan, Options, Profile, Sim};
 
 #[test]
 fn the_submitter_may_leave_after_the_ack() {
-    let mut sim = Sim::builder().nodes(4).slots(2).seed(11).build();
+    let mut sim = Sim::new(Options::calm(11, 4, 2));
     sim.run_until(2_000_000).unwrap();
     let job = sim.submit(JobPlan { at: 2_000_000, ..JobPlan::array(300, 100_000) });
     sim.run_until(4_000_000).unwrap();
@@ -19,7 +19,7 @@ fn the_submitter_may_leave_after_the_ack() {
 
 #[test]
 fn every_node_restarts_in_turn() {
-    let mut sim = Sim::builder().nodes(5).slots(2).seed(12).build();
+    let mut sim = Sim::new(Options::calm(12, 5, 2));
     let job = sim.submit(JobPlan { at: 1_000_000, ..JobPlan::array(400, 150_000) });
     for node in 0..5 {
         let crash = Fault::Crash { node, down_us: 2_000_000, disk: DiskAfter::Kept, power: node % 2 == 0 };

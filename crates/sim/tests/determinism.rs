@@ -24,7 +24,7 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn a_broken_rule_says_how_to_break_it_again() {
     let options = |seed| Options { mutant: Some(Mutant::NoSignatureCheck), ..Options::draw(Profile::Swarm, seed) };
-    let broken = (0..200).find_map(|seed| Sim::builder().options(options(seed)).build().run().err());
+    let broken = (0..200).find_map(|seed| Sim::new(options(seed)).run().err());
     let mut failure = broken.expect("a planted bug is found");
     let told = failure.to_string();
     assert!(

@@ -6,7 +6,7 @@ use filch_sim::{JobPlan, Options, Profile, Sim, World};
 
 #[test]
 fn one_node_runs_one_job() {
-    let mut sim = Sim::builder().nodes(1).slots(2).seed(1).build();
+    let mut sim = Sim::new(Options::calm(1, 1, 2));
     let job = sim.submit(JobPlan::array(50, 10_000));
     sim.run_until_done(60_000_000).unwrap();
     let view = sim.job(job).unwrap();
@@ -16,7 +16,7 @@ fn one_node_runs_one_job() {
 
 #[test]
 fn work_spreads_over_the_cluster() {
-    let mut sim = Sim::builder().nodes(4).slots(2).seed(2).build();
+    let mut sim = Sim::new(Options::calm(2, 4, 2));
     sim.run_until(2_000_000).unwrap();
     let job = sim.submit(JobPlan { at: 2_000_000, ..JobPlan::array(800, 50_000) });
     sim.run_until_done(60_000_000).unwrap();

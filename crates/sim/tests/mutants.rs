@@ -69,5 +69,5 @@ fn every_planted_bug_is_caught_by_the_rule_that_it_breaks() {
 fn what_is_planted_is_what_is_caught() {
     let seed = catch(Mutant::StealBothKeep, 5).unwrap().seed;
     let options = Options::draw(home(Mutant::StealBothKeep), seed);
-    assert!(Sim::builder().options(options).build().run().is_ok(), "the same run without the bug holds");
+    assert!(Sim::new(options).run().is_ok(), "the same run without the bug holds");
 }

@@ -6,7 +6,7 @@ use filch_sim::{Options, Profile, Shrunk, Sim};
 
 /// The first drawn run that a planted bug makes break `rule`, shrunk.
 fn planted(mutant: Mutant, profile: Profile, rule: &str) -> Shrunk {
-    let breaks = |o: &Options| Sim::builder().options(o.clone()).build().run().is_err_and(|f| f.violation.rule == rule);
+    let breaks = |o: &Options| Sim::new(o.clone()).run().is_err_and(|f| f.violation.rule == rule);
     let seeds = (0..300).map(|seed| Options { mutant: Some(mutant), ..Options::draw(profile, seed) });
     let options = seeds.into_iter().find(breaks).unwrap_or_else(|| panic!("{mutant:?} never breaks {rule}"));
     let small = shrink(&options, RUNS).expect("it breaks");
@@ -14,7 +14,7 @@ fn planted(mutant: Mutant, profile: Profile, rule: &str) -> Shrunk {
     assert!(small.runs <= RUNS);
     let plain = small.timeline.join("\n");
     assert!(small.timeline.len() <= LINES && plain.contains("VIOLATION"), "{plain}");
-    let again = Sim::builder().options(small.options.clone()).build().run();
+    let again = Sim::new(small.options.clone()).run();
     assert_eq!(again.expect_err("it still breaks").violation, small.violation);
     small
 }

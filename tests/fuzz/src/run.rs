@@ -15,7 +15,7 @@ pub fn run(bytes: &[u8]) {
     while options.jobs.len() > 1 && options.jobs.iter().map(|j| j.total()).sum::<u32>() > TASKS {
         options.jobs.pop();
     }
-    if let Err(failure) = Sim::builder().options(options).build().run() {
+    if let Err(failure) = Sim::new(options).run() {
         panic!("{failure}");
     }
 }

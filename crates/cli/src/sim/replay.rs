@@ -165,7 +165,7 @@ impl Keep {
     }
 
     fn simulate(self, options: Options) -> Done {
-        let mut sim = Sim::builder().options(options).build();
+        let mut sim = Sim::new(options);
         if self.trace {
             sim.world.trace_on();
         }

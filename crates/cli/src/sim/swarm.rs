@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use filch_sim::shrink::{RUNS, shrink};
-use filch_sim::swarm::{self, Broken, Outcome, Sums, Tally};
+use filch_sim::swarm::{self, Broken, Judged, Outcome, Sums, Tally};
 use filch_sim::{Mutant, Profile, Shrunk, corpus, mutants};
 use serde_json::json;
 
@@ -163,20 +163,16 @@ fn known(args: &SwarmArgs) -> Result<Vec<corpus::Kept>, Error> {
 impl Found {
     /// Says so at once: the summary may be far away.
     fn of(outcome: Outcome, known: &[corpus::Kept], progress: &Progress) -> Option<Self> {
-        let open = corpus::about(known, outcome.profile, outcome.seed).map(str::to_owned);
-        let name = format!("{}:{}", outcome.profile.name(), outcome.seed);
-        let Some(broken) = outcome.broken.clone() else {
-            if open.is_some() {
-                progress.say(format_args!("{name} holds again: take it off the list of what is known"));
-            }
-            return None;
-        };
+        let judged = outcome.judge(known);
+        let (name, broken) = (outcome.target(), outcome.broken.clone());
+        if judged == Judged::HeldAgain {
+            progress.say(format_args!("{name} holds again: take it off the list of what is known"));
+        }
+        let broken = broken?;
+        let open = if let Judged::Known(why) = judged { Some(why.to_owned()) } else { None };
         let known = if open.is_some() { " (known)" } else { "" };
         progress.say(format_args!("{name}{known}: {}", tame(&broken.text, 200)));
         Some(Self { outcome, broken, open, shrunk: None })
-    }
-    fn target(&self) -> String {
-        format!("{}:{}", self.outcome.profile.name(), self.outcome.seed)
     }
     /// The file that it goes into.
     fn file(&self, dir: &std::path::Path) -> PathBuf {
@@ -187,7 +183,7 @@ impl Found {
         let mut schedule = self.outcome.schedule();
         if let Some(small) = &self.shrunk {
             schedule.options = small.options.clone();
-            schedule.about = format!("{}, shrunk: {}", self.target(), small.violation);
+            schedule.about = format!("{}, shrunk: {}", self.outcome.target(), small.violation);
         }
         schedule
     }
@@ -201,7 +197,7 @@ fn shrink_all(found: &mut [Found], voice: Voice) -> Result<(), Error> {
         if !rules.insert(f.broken.rule.clone()) {
             continue;
         }
-        voice.say(format_args!("shrinking {}, at most {RUNS} runs", f.target()));
+        voice.say(format_args!("shrinking {}, at most {RUNS} runs", f.outcome.target()));
         let options = f.outcome.schedule().options;
         match stop::unless(move || shrink(&options, RUNS))? {
             Some(shrunk) => f.shrunk = shrunk,
@@ -225,7 +221,7 @@ fn tell(args: &SwarmArgs, found: &[Found], voice: Voice) -> Result<(), Error> {
         }
         let replay = match &saved {
             Some(path) => format!("filch sim replay {}", path.display()),
-            None => format!("filch sim replay {}{planted}", f.target()),
+            None => format!("filch sim replay {}{planted}", f.outcome.target()),
         };
         if voice.json {
             voice.object(&json!({ "violation": {
@@ -240,11 +236,15 @@ fn tell(args: &SwarmArgs, found: &[Found], voice: Voice) -> Result<(), Error> {
             break;
         }
         if let Some(why) = &f.open {
-            voice.put(&format!("known, still open: {}: {why}\n  {replay}\n\n", f.target()))?;
+            voice.put(&format!("known, still open: {}: {why}\n  {replay}\n\n", f.outcome.target()))?;
             continue;
         }
-        let mut text =
-            format!("{} {}: {}\n  {replay}\n", show::good(false, "BROKEN"), f.target(), tame(&f.broken.text, 2_000));
+        let mut text = format!(
+            "{} {}: {}\n  {replay}\n",
+            show::good(false, "BROKEN"),
+            f.outcome.target(),
+            tame(&f.broken.text, 2_000)
+        );
         // Everything that was drawn, once per rule: the others are only more of it.
         if told.insert(&f.broken.rule) {
             let small = if f.shrunk.is_some() { "what remains of it" } else { "what was drawn" };

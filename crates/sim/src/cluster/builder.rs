@@ -109,7 +109,7 @@ impl Builder {
             options.profile = Profile::Swarm;
         }
         let nodes = options.nodes.len();
-        let mut sim = Sim::builder().options(options).build();
+        let mut sim = Sim::new(options);
         for (name, at, call) in self.handlers {
             let wrong = |why: &str| Err(BuildError::Handler { name: name.clone(), why: why.to_owned() });
             if name.is_empty() || name.len() > limits::MAX_NAME {

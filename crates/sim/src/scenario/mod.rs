@@ -64,7 +64,7 @@ impl Scenario {
     }
     /// Makes it ready to run.
     pub fn start(&self, seed: Option<u64>, nodes: Option<usize>) -> Result<Running, Invalid> {
-        let sim = Sim::builder().options(self.options(seed, nodes)?).build();
+        let sim = Sim::new(self.options(seed, nodes)?);
         let limit = self.file.limit.as_ref().map_or(LIMIT_US, |l| l.get_ref().0);
         Ok(Running { sim, limit, expect: self.file.expect.clone(), end: None })
     }

@@ -174,7 +174,7 @@ impl Schedule {
 }
 
 fn ran(options: &Options) -> Sim {
-    let mut sim = Sim::builder().options(options.clone()).build();
+    let mut sim = Sim::new(options.clone());
     // The world keeps what it broke.
     let _ = sim.run();
     sim

@@ -48,7 +48,7 @@ pub fn shrink(options: &Options, runs: u32) -> Option<Shrunk> {
 }
 
 fn violation(options: &Options) -> Option<Violation> {
-    Sim::builder().options(options.clone()).build().run().err().map(|f| f.violation)
+    Sim::new(options.clone()).run().err().map(|f| f.violation)
 }
 
 struct Search {

@@ -10,7 +10,7 @@ const WIDTH: usize = 160;
 
 /// The story of a run up to the rule that it breaks.
 pub(super) fn tell(options: &Options) -> Vec<String> {
-    let mut sim = Sim::builder().options(options.clone()).build();
+    let mut sim = Sim::new(options.clone());
     sim.world.trace_on();
     let _ = sim.run();
     let names: Vec<(String, String)> = sim

@@ -151,10 +151,10 @@ fn width() -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::{DiskAfter, Fault, JobPlan, Sim};
+    use crate::{DiskAfter, Fault, JobPlan, Options, Sim};
 
     fn picture(nodes: usize) -> String {
-        let mut sim = Sim::builder().nodes(nodes).slots(2).seed(3).build();
+        let mut sim = Sim::new(Options::calm(3, nodes, 2));
         sim.world.chronicle_on();
         sim.submit(JobPlan::array(400, 50_000));
         sim.inject(1_000_000, Fault::Crash { node: 1, down_us: 2_000_000, disk: DiskAfter::Kept, power: false });
