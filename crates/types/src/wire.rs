@@ -131,11 +131,22 @@ pub struct JobDigest {
     pub held: bool,
 }
 
+/// One job whose steward the receiver is believed to be by a member of R that holds nothing of it (P7). Answered like a `JobBeat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Office {
+    /// The job.
+    pub job: JobId,
+    /// The highest epoch that the sender has heard of.
+    pub epoch: u32,
+}
+
 /// A heartbeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
     /// Jobs whose steward the receiver is believed to be.
     pub jobs: Vec<JobBeat>,
+    /// Jobs of the same kind of which nothing is held.
+    pub offices: Vec<Office>,
     /// Jobs that both keep.
     pub digests: Vec<JobDigest>,
     /// Tasks queued here and not started, of all jobs: what a thief may hope for.

@@ -110,7 +110,7 @@ fn beat() -> Beat {
         bags: vec![],
     };
     let digest = JobDigest { job: job(), facts: 1, xor: FactId([5; 32]), held: true };
-    Beat { jobs: vec![held], digests: vec![digest], queued: 5, idle: 1, full: false }
+    Beat { jobs: vec![held], offices: vec![], digests: vec![digest], queued: 5, idle: 1, full: false }
 }
 
 fn requests() -> Vec<Request> {

@@ -1,7 +1,7 @@
 //! The worker's side of divided tasks: run parts, split them for thieves and for those who wait, end them before too much would be lost
 //! with this node, and say what came of them and what was given away.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use filch_types::bag::{BagOutcome, BagResult, Child, TaskRef};
 use filch_types::fact::FactBody;
@@ -13,16 +13,15 @@ use filch_types::{BagId, Cause, Content, JobId, NodeId, ResultRun, Timestamp, li
 
 use super::bag_leases::NOBODY;
 use super::job::{Tag, first_attempt};
-use super::{Made, Node, Running, Timer};
+use super::launch::{Begin, SLOT_DEPTH};
+use super::{Made, Node, Timer};
 use crate::Mutant;
-use crate::io::{AskId, Launch, LaunchId, Output, Part, Token};
+use crate::io::{AskId, LaunchId, Output, Part, Token};
 
 /// Calls to split one launch that are not answered yet, at most.
 const MAX_ASKED: u8 = 8;
 /// Gifts remembered, so that a second copy of one is dropped.
 const MAX_CAME: usize = 256;
-/// What stands in a slot beside a part: nothing.
-const WHOLE_SLOT: u8 = 2;
 
 /// A divided task in execution.
 #[derive(Clone, Debug)]
@@ -131,47 +130,21 @@ impl Node {
     /// Begins the first queued part in this slot.
     pub(super) fn launch_bag(&mut self, id: JobId, slot: usize) {
         let launch = LaunchId(self.fresh());
-        let (me, now) = (self.id, self.now);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(q) = job.work.bags.queue.pop_front() else { return };
         job.work.bags.running.insert(q.id, launch);
-        job.work.launches.insert(launch);
-        let (manifest, replicas) = (job.manifest.clone(), job.replicas.clone());
-        let mut seen = BTreeSet::from([me]);
-        let mut from = vec![q.from];
-        from.extend(replicas);
-        from.retain(|n| seen.insert(*n) && self.alive(*n));
         let (root, attempt) = (q.given.root, q.given.attempt);
-        let tasks = Range::new(root, root + 1);
-        let tag = Tag { attempt, hops: q.given.hops };
-        self.slots[slot] += WHOLE_SLOT;
-        self.counters.launched += 1;
-        let bag = Some(BagRun::new(TaskRef::Bag(q.id), root));
-        self.launches.insert(
+        self.begin(Begin {
             launch,
-            Running {
-                job: id,
-                left: tasks,
-                tag,
-                slot: slot as u16,
-                weight: WHOLE_SLOT,
-                since: now,
-                staging: false,
-                unwanted: false,
-                bag,
-            },
-        );
-        let part = Some(Part { id: q.id, bag: q.given.bag });
-        self.emit(Output::Launch(Launch {
-            id: launch,
             job: id,
-            manifest,
-            tasks,
-            attempt,
-            slot: slot as u16,
-            from,
-            bag: part,
-        }));
+            tasks: Range::new(root, root + 1),
+            tag: Tag { attempt, hops: q.given.hops },
+            slot,
+            weight: SLOT_DEPTH,
+            bag: Some(BagRun::new(TaskRef::Bag(q.id), root)),
+            part: Some(Part { id: q.id, bag: q.given.bag }),
+            first: Some(q.from),
+        });
         self.divided_begins(id, launch);
     }
 

@@ -2,7 +2,7 @@
 
 use filch_types::limits;
 use filch_types::ranges::{Range, RangeMap};
-use filch_types::wire::{Beat, JobBeat, JobBeatAck, JobDigest, JobState, Request, Response};
+use filch_types::wire::{Beat, JobBeat, JobBeatAck, JobDigest, JobState, Office, Request, Response};
 use filch_types::{JobId, NodeId, Timestamp};
 
 use super::job::Tag;
@@ -74,7 +74,12 @@ impl Node {
                 beat.jobs.extend(self.job_beat(id));
             }
             if job.role == Role::Replica && job.replicas.contains(&p) {
-                shared |= job.state == JobState::Active;
+                let active = job.state == JobState::Active;
+                shared |= active;
+                let told = beat.jobs.last().is_some_and(|j| j.job == id);
+                if active && job.steward_id == p && !told && beat.offices.len() < limits::MAX_BEAT_JOBS {
+                    beat.offices.push(Office { job: id, epoch: job.epoch });
+                }
                 if !job.settled.contains(&p)
                     && !job.strangers.contains(&p)
                     && beat.digests.len() < limits::MAX_BEAT_JOBS
@@ -130,6 +135,9 @@ impl Node {
         let mut jobs = Vec::new();
         for jb in beat.jobs.into_iter().take(limits::MAX_BEAT_JOBS) {
             jobs.push(self.steward_beat(from, jb));
+        }
+        for o in beat.offices.into_iter().take(limits::MAX_BEAT_JOBS) {
+            jobs.push(self.on_office(from, o));
         }
         let mut digests = Vec::new();
         for d in beat.digests.into_iter().take(limits::MAX_BEAT_JOBS) {
@@ -225,8 +233,7 @@ impl Node {
             if (ack.steward, ack.epoch, ack.state) == (me, 0, JobState::Active) {
                 self.unknown_there(ack.job);
             }
-            self.denies_office(ack.job, from, ack.steward);
-            self.learn_steward(ack.job, ack.steward, ack.epoch);
+            self.denied(ack.job, from, ack.steward, ack.epoch);
             return self.ended_there(ack.job, ack.state);
         }
         if ack.epoch < job.epoch {
@@ -287,59 +294,6 @@ impl Node {
                 self.owes_nothing(id);
             }
             JobState::Succeeded | JobState::Failed => self.stop_work(id, false),
-        }
-    }
-
-    /// Whom this node took for the steward says that another member of R is, and that one is there. Without this, a node that met the
-    /// steward last would go on with whoever it met first, and never get a lease.
-    fn denies_office(&mut self, id: JobId, from: NodeId, steward: NodeId) {
-        let there = steward != self.id && self.alive(steward);
-        if let Some(job) = self.jobs.get_mut(&id)
-            && there
-            && job.steward.is_none()
-            && job.steward_id == from
-            && job.replicas.contains(&steward)
-        {
-            job.vacant = true;
-        }
-    }
-
-    /// Somebody is said to be the steward. The higher epoch is right; the own belief about who is alive is not touched.
-    pub(super) fn learn_steward(&mut self, id: JobId, steward: NodeId, epoch: u32) {
-        let me = self.id;
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if steward == me {
-            // Said by somebody who takes this node for the steward.
-            if job.steward.is_none() && epoch >= job.epoch {
-                self.vacate(id, me);
-            }
-            return;
-        }
-        if (epoch, steward) == (job.epoch, job.steward_id) {
-            return;
-        }
-        let newer = epoch > job.epoch;
-        let own_is_better = job.steward.as_ref().is_some_and(|s| s.epoch > epoch || (s.epoch == epoch && !newer));
-        let stays = !job.vacant && self.alive(self.jobs[&id].steward_id);
-        if own_is_better || (!newer && (epoch < self.jobs[&id].epoch || stays)) {
-            return;
-        }
-        if !self.alive(steward) {
-            return;
-        }
-        self.step_down(id);
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.epoch != epoch {
-            job.work.seen_grant = 0;
-        }
-        job.epoch = epoch;
-        job.steward_id = steward;
-        job.vacant = false;
-        if job.work.holds_any() {
-            self.beat_soon(steward);
-        }
-        if self.jobs.get(&id).is_some_and(|j| !j.outbox.is_empty()) {
-            self.timers.sooner(Timer::Resend(id), self.now);
         }
     }
 

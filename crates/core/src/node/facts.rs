@@ -670,7 +670,8 @@ impl Node {
             || job.state != JobState::Active;
         let idle =
             job.outbox.is_empty() && !job.work.holds_any() && job.work.pack.is_empty() && job.work.launches.is_empty();
-        let idle = idle && job.work.bags.results.is_empty();
+        // Whoever submits it again waits for an answer: R may ask this node to keep it.
+        let idle = idle && job.work.bags.results.is_empty() && job.submission.is_none();
         if job.role != Role::Hearsay || !over || !idle || !job.in_flight.is_empty() {
             return;
         }

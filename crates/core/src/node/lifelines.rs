@@ -150,11 +150,9 @@ impl Node {
         if draining || none || epoch < job.epoch {
             return;
         }
-        if epoch > job.epoch {
-            job.epoch = epoch;
-            job.work.seen_grant = 0;
-        }
         let total = job.fold.total();
+        self.hear_epoch(id, epoch);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut added = 0;
         for run in runs.into_iter().take(limits::MAX_GRANT_RUNS).filter(|r| r.count > 0 && r.range().hi <= total) {
             if !job.work.bags.is_new(u64::from(run.lo), run.attempt, run.hops) {

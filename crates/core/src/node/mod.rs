@@ -3,17 +3,22 @@
 //! Contract, as for quinn-proto: call `handle_input` or `handle_timeout`, then drain `poll_output` to `None`, then sleep until
 //! `poll_timeout`. Nothing here blocks, fails or reads a clock; work per call is bounded.
 
+mod announce;
 mod anti_entropy;
 mod bag_leases;
 mod bags;
 mod beats;
 mod copies;
+mod drain;
 mod facts;
 mod fold;
 mod job;
+mod launch;
+mod lease_beat;
 mod leases;
 mod lifelines;
 mod membership;
+mod office;
 mod owner;
 mod replicate;
 mod revoke;
@@ -173,6 +178,8 @@ pub struct Node {
     /// Jobs whose manifest was asked for so that a client can read along.
     watched: BTreeSet<JobId>,
     tombstones: BTreeMap<JobId, SignedFact>,
+    /// Jobs of which the ledger has rows and no manifest: a crash took it, and nothing of them was ever acked (P1).
+    orphans: BTreeSet<JobId>,
     /// Who has not acked a tombstone of this life yet.
     untold: BTreeMap<JobId, BTreeSet<NodeId>>,
     nonces: BTreeMap<Nonce, JobId>,
@@ -216,6 +223,7 @@ impl Node {
             hearsay: BTreeMap::new(),
             watched: BTreeSet::new(),
             tombstones: BTreeMap::new(),
+            orphans: BTreeSet::new(),
             untold: BTreeMap::new(),
             nonces: BTreeMap::new(),
             pending: BTreeMap::new(),
@@ -235,6 +243,10 @@ impl Node {
 
     /// Replays one record of the ledger; before any other input. Records that do not decode are ignored and counted.
     pub fn restore(&mut self, record: Record) {
+        let rests = !matches!(record, Record::Manifest(..) | Record::Drop(_) | Record::Forget(..));
+        if rests && !self.jobs.contains_key(&record.job()) {
+            self.orphans.insert(record.job());
+        }
         match record {
             Record::Manifest(id, signed) => match signed.open(&*self.keys) {
                 Ok(manifest) if signed.job() == id => {
@@ -290,6 +302,9 @@ impl Node {
     fn start(&mut self) {
         if std::mem::replace(&mut self.started, true) {
             return;
+        }
+        for id in std::mem::take(&mut self.orphans) {
+            self.commit(Vec::new(), vec![Record::Drop(id)], Then::Nothing);
         }
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
@@ -379,7 +394,8 @@ impl Node {
         if !self.out.is_empty() && !self.mutant(Mutant::DeadlineIgnoresQueued) {
             return Some(Deadline { at: self.now, reason: "outputs to drain" });
         }
-        if !self.started && !self.jobs.is_empty() {
+        let anything = !self.jobs.is_empty() || !self.orphans.is_empty();
+        if !self.started && anything {
             return Some(Deadline { at: self.now, reason: "start" });
         }
         self.next_due()

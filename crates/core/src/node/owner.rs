@@ -156,6 +156,7 @@ impl Node {
         for c in s.clients {
             self.emit(Output::Reply(c, Reply::Refused(e.clone())));
         }
+        self.maybe_drop(id);
     }
 
     /// A store is known to hold a pack: counts for visibility.

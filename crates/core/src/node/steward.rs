@@ -5,22 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use filch_types::fact::FactBody;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::result::{Cause, Outcome, TaskOutput};
-use filch_types::wire::{JobBeat, JobBeatAck, JobState, LeaseRun, Refusal, Response, Summary};
+use filch_types::wire::{JobState, LeaseRun, Refusal, Response};
 use filch_types::{BagId, JobId, NodeId, ResultRun, limits};
 
 use super::bag_leases::BagLeases;
 use super::copies::Copies;
-use super::job::{CAREFUL, Job, Steward, Tag, attempt_number, lease_run};
+use super::job::{CAREFUL, Steward, Tag, attempt_number, lease_run};
 use super::leases::Leases;
-use super::{Made, Node, Then, Timer};
+use super::{Made, Node, Timer};
+use crate::Mutant;
 use crate::io::{Event, Token};
-use crate::view::Role;
-use crate::{Mutant, Output};
-use filch_types::record::Record;
-use filch_types::wire::Message;
-
-/// How far a steward's epoch can fall behind in honest ways.
-const MAX_EPOCH_LEAP: u32 = 1024;
 
 /// A grant: the epoch, its number there, and what.
 pub(super) type Granted = (u32, u64, Vec<LeaseRun>);
@@ -28,7 +22,7 @@ pub(super) type Granted = (u32, u64, Vec<LeaseRun>);
 pub(super) type Victims = Vec<(NodeId, u32)>;
 
 impl Steward {
-    fn new(epoch: u32, open: &BTreeSet<BagId>) -> Self {
+    pub(super) fn new(epoch: u32, open: &BTreeSet<BagId>) -> Self {
         Self {
             bags: BagLeases::new(open),
             epoch,
@@ -46,7 +40,7 @@ impl Steward {
     }
 
     /// Gives back what nobody may have any more: into the pool unless done, waiting or skipped.
-    fn repool(&mut self, job: &super::fold::Fold, range: Range) {
+    pub(super) fn repool(&mut self, job: &super::fold::Fold, range: Range) {
         for open in job.done().gaps(range) {
             for not_waiting in job.waiting().gaps(open) {
                 for r in job.skipped().gaps(not_waiting) {
@@ -59,164 +53,9 @@ impl Steward {
             }
         }
     }
-
-    fn parts_of(&self, range: Range) -> Vec<(Range, Option<(NodeId, Tag)>)> {
-        let mut out: Vec<(Range, Option<(NodeId, Tag)>)> =
-            self.leased.overlapping(range).map(|(r, v)| (r, Some(*v))).collect();
-        out.extend(self.leased.gaps(range).into_iter().map(|r| (r, None)));
-        out
-    }
-
-    /// What `w` executes of what it holds here. A heartbeat that was under way for long speaks of attempts that are over: it says
-    /// nothing of the ones that came after them, and P14 would charge those.
-    fn executing(&self, w: NodeId, jb: &JobBeat) -> RangeSet {
-        let mut own = RangeSet::default();
-        for run in &jb.held {
-            let mine = |(r, (n, tag)): (Range, &(NodeId, Tag))| (*n == w && tag.attempt == run.attempt).then_some(r);
-            self.leased.overlapping(run.range()).filter_map(mine).for_each(|r| own.insert(r));
-            if run.count > 0 && self.copies.has(run.range(), w, run.attempt) {
-                own.insert(run.range());
-            }
-        }
-        jb.running.iter().flat_map(|r| own.overlapping(*r).collect::<Vec<_>>()).collect()
-    }
 }
 
 impl Node {
-    /// Sees who should be the steward of a job, after anything about replicas or liveness changed (P7).
-    pub(super) fn choose_steward(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get(&id) else { return };
-        if (job.state != JobState::Active && job.steward.is_none()) || self.timers.is_set(Timer::Elect(id)) {
-            return;
-        }
-        // A believed steward that lives keeps the office: a returning higher member does not pre-empt.
-        let keeps = !job.vacant
-            && job.replicas.contains(&job.steward_id)
-            && (if job.steward_id == self.id { job.steward.is_some() } else { self.alive(job.steward_id) });
-        if keeps {
-            return;
-        }
-        let Some(next) = job.replicas.iter().copied().find(|r| self.alive(*r)) else { return };
-        if next == self.id {
-            if job.held && job.role == Role::Replica {
-                self.become_steward(id, false);
-            }
-        } else if let Some(job) = self.jobs.get_mut(&id) {
-            job.steward_id = next;
-            job.vacant = false;
-            if job.work.holds_any() {
-                self.beat_soon(next);
-            }
-        }
-    }
-
-    /// `p` is no longer the steward that this node took it for: the first live member of R is.
-    pub(super) fn vacate(&mut self, id: JobId, p: NodeId) {
-        let me = self.id;
-        if let Some(job) = self.jobs.get_mut(&id)
-            && job.steward.is_none()
-            && (job.steward_id == p || job.steward_id == me)
-        {
-            job.vacant = true;
-            self.choose_steward(id);
-        }
-    }
-
-    /// Takes the office. Only the submitter of a new job grants at once: nobody else can hold a lease of it.
-    pub(super) fn become_steward(&mut self, id: JobId, fresh: bool) {
-        let me = self.id;
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.steward.is_some() {
-            return;
-        }
-        let place = job.replicas.iter().position(|r| *r == me).unwrap_or(0) as u32;
-        if !fresh {
-            job.round = job.round.max(job.epoch / 8) + 1;
-        }
-        let epoch = job.round * 8 + place;
-        let mut s = Steward::new(epoch, job.fold.tree().open());
-        s.repool(&job.fold, Range::new(0, job.fold.total()));
-        (s.durable, s.grace_over, s.granting) = (fresh, fresh, fresh);
-        job.steward = Some(s);
-        job.steward_id = me;
-        job.vacant = false;
-        if job.epoch != epoch {
-            job.work.seen_grant = 0;
-        }
-        job.epoch = epoch;
-        let round = job.round;
-        self.live.insert(id);
-        self.timers.cancel(Timer::Elect(id));
-        self.event(Event::Steward(id, epoch));
-        if !fresh {
-            self.commit(Vec::new(), vec![Record::Round(id, round)], Then::Round(id));
-            self.timers.set(Timer::Grace(id), self.now + self.cfg.timing.lease);
-            self.timers.set(Timer::AntiEntropy(id), self.now);
-        }
-        self.set_runnable(id, true);
-        self.timers.set(Timer::Announce(id), self.now);
-        self.timers.set(Timer::Repair(id), self.now + self.cfg.timing.beat);
-        self.beat_soon(me);
-    }
-
-    pub(super) fn round_durable(&mut self, id: JobId) {
-        self.with_steward(id, |s| s.durable = true);
-    }
-
-    /// The disk is full: no office without a round on disk. Somebody has to try again.
-    pub(super) fn round_failed(&mut self, id: JobId) {
-        self.step_down(id);
-        self.timers.set(Timer::Elect(id), self.now + self.cfg.timing.resend);
-    }
-
-    pub(super) fn on_grace_timer(&mut self, id: JobId) {
-        self.with_steward(id, |s| s.grace_over = true);
-        self.beat_soon(self.id);
-    }
-
-    fn with_steward(&mut self, id: JobId, f: impl FnOnce(&mut Steward)) {
-        if let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) {
-            f(s);
-            s.granting = s.durable && s.grace_over;
-            if s.granting {
-                self.timers.set(Timer::Announce(id), self.now);
-                self.look_over_bags(id);
-                self.offer_bags(id);
-            }
-        }
-    }
-
-    pub(super) fn step_down(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.get_mut(&id)
-            && let Some(s) = job.steward.take()
-        {
-            for w in s.workers.keys() {
-                self.timers.cancel(Timer::Lease(id, *w));
-            }
-            self.timers.cancel(Timer::Grace(id));
-            self.timers.cancel(Timer::Announce(id));
-        }
-    }
-
-    /// After a suspend: others may have a new steward and new leases. Listen for one lease before granting again.
-    pub(super) fn steward_woke_up(&mut self, id: JobId) {
-        let until = self.now + self.cfg.timing.lease;
-        let me = self.id;
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        let alone = job.replicas == [me];
-        let Some(s) = job.steward.as_mut() else { return };
-        if !alone {
-            (s.grace_over, s.granting) = (false, false);
-        }
-        for (w, lease) in &mut s.workers {
-            lease.expires = until;
-            self.timers.set(Timer::Lease(id, *w), until);
-        }
-        if !alone {
-            self.timers.set(Timer::Grace(id), until);
-        }
-    }
-
     pub(super) fn on_claim(
         &mut self,
         from: NodeId,
@@ -339,162 +178,6 @@ impl Node {
         Some((epoch, grant, runs))
     }
 
-    /// A worker says what it holds; the steward's table follows it.
-    pub(super) fn steward_beat(&mut self, w: NodeId, jb: JobBeat) -> JobBeatAck {
-        let (me, now, lease_time) = (self.id, self.now, self.cfg.timing.lease);
-        let nobody = |steward, epoch, state, revoked| JobBeatAck {
-            job: jb.job,
-            steward,
-            epoch,
-            given_upto: 0,
-            revoked,
-            revoked_bags: Vec::new(),
-            ended: Vec::new(),
-            state,
-        };
-        let all = || jb.held.clone();
-        if self.tombstones.contains_key(&jb.job) {
-            return nobody(me, jb.epoch, JobState::Deleted, all());
-        }
-        let Some(job) = self.jobs.get_mut(&jb.job) else {
-            return nobody(w, 0, JobState::Active, Vec::new());
-        };
-        let state = job.state;
-        // An epoch further ahead than takeovers could have led is a lie.
-        if job.steward.as_ref().is_some_and(|s| s.epoch < jb.epoch && jb.epoch - s.epoch < MAX_EPOCH_LEAP) {
-            // Somebody else took over in a later epoch; this node learns who from a summary.
-            self.superseded(jb.job, jb.epoch);
-        }
-        let Some(job) = self.jobs.get_mut(&jb.job) else { return nobody(w, 0, state, Vec::new()) };
-        if job.steward.is_none() {
-            let mut believed = w;
-            if jb.epoch > job.epoch && jb.epoch - job.epoch < MAX_EPOCH_LEAP {
-                // It held this office before it lost its disk, and whoever it believes in has an older epoch: nobody else can take over.
-                job.epoch = jb.epoch;
-                believed = job.steward_id;
-            }
-            self.vacate(jb.job, believed);
-        }
-        let Some(job) = self.jobs.get_mut(&jb.job) else { return nobody(w, 0, state, Vec::new()) };
-        let Some(s) = job.steward.as_mut() else {
-            return nobody(job.steward_id, job.epoch, state, Vec::new());
-        };
-        let fold = &job.fold;
-        if !s.workers.contains_key(&w) && s.workers.len() >= limits::MAX_PEERS {
-            return nobody(me, s.epoch, state, Vec::new());
-        }
-        let total = fold.total();
-        let valid = |r: &LeaseRun| r.count > 0 && r.range().hi <= total;
-        let mut lease = s.workers.remove(&w).unwrap_or_default();
-        lease.expires = now + lease_time;
-        for g in jb.given.iter().filter(|g| valid(&g.run)) {
-            if g.seq > lease.given_seen {
-                lease.given_seen = g.seq;
-                for (r, holder) in s.parts_of(g.run.range()) {
-                    // A thief that gave its loot on may have been heard first.
-                    let fresh = |old: Tag| old.attempt != g.run.attempt || old.hops < g.run.hops;
-                    if holder.is_some_and(|(n, old)| n == w && fresh(old)) && g.to != w {
-                        s.leased.insert(r, g.to, Tag { attempt: g.run.attempt, hops: g.run.hops });
-                        let thief = s.workers.entry(g.to).or_default();
-                        // What it last said of an earlier attempt says nothing of this one.
-                        thief.running.remove(r);
-                        let running = thief.running.clone();
-                        thief.incoming.push((r, now + lease_time));
-                        thief.expires = thief.expires.max(now + lease_time);
-                        self.timers.set(Timer::Lease(jb.job, g.to), thief.expires);
-                        s.set_running(g.to, &running);
-                    }
-                }
-            }
-        }
-        if jb.epoch == s.epoch {
-            lease.pending.retain(|grant, _| *grant > jb.seen_grant);
-        }
-        lease.pending.retain(|_, (_, until)| *until > now);
-        let (mut revoked, mut ended) = (Vec::new(), Vec::new());
-        let mut listed = RangeSet::default();
-        for run in jb.held.iter().filter(|r| valid(r)) {
-            listed.insert(run.range());
-            let tag = Tag { attempt: run.attempt, hops: run.hops };
-            for (r, holder) in s.parts_of(run.range()) {
-                if s.hear_copy(w, r, tag, holder) {
-                    continue;
-                }
-                match holder {
-                    // Said before it gave the tasks away and got them back, or before another attempt was granted to it.
-                    Some((n, old)) if n == w && (old.attempt, old.hops) > (tag.attempt, tag.hops) => {}
-                    Some((n, _)) if n == w => s.leased.insert(r, w, tag),
-                    // A thief that lists its loot before its victim reported it.
-                    Some((_, old)) if old.attempt == tag.attempt && tag.hops > old.hops => s.leased.insert(r, w, tag),
-                    Some(_) => revoked.push(lease_run(r, tag)),
-                    None => {
-                        let mut back: RangeSet = s.pool.overlapping(r).collect();
-                        for failed in fold.failed_at(r, tag.attempt) {
-                            back.remove(failed);
-                            revoked.push(lease_run(failed, tag));
-                        }
-                        for free in back.iter() {
-                            s.pool.remove(free);
-                            s.leased.insert(free, w, tag);
-                        }
-                        let begun = fold.tree().rooted().overlapping(r);
-                        revoked.extend(begun.map(|begun| lease_run(begun, tag)));
-                        for done in fold.done().overlapping(r) {
-                            revoked.push(lease_run(done, tag));
-                            ended.push(done);
-                        }
-                    }
-                }
-            }
-        }
-        for r in listed.iter() {
-            lease.incoming.retain(|(i, _)| i.intersect(r).is_empty());
-        }
-        lease.incoming.retain(|(_, until)| *until > now);
-        for (range, _) in s.leased.held_by(w) {
-            for gap in listed.gaps(range) {
-                let mut missing = RangeSet::from_range(gap);
-                lease.pending.values().flat_map(|(rs, _)| rs).for_each(|r| missing.remove(*r));
-                lease.incoming.iter().for_each(|(r, _)| missing.remove(*r));
-                for r in missing.iter().collect::<Vec<_>>() {
-                    s.leased.remove(r);
-                    s.repool(fold, r);
-                }
-            }
-        }
-        let coming: Vec<Range> = lease.pending.values().flat_map(|(rs, _)| rs).copied().collect();
-        s.prune_copies(w, &listed, &coming);
-        lease.running = s.executing(w, &jb);
-        s.set_running(w, &lease.running);
-        s.observe(w, &lease.running, now);
-        let revoked_bags = s.bags.listed(fold.tree(), w, &jb.bags, now);
-        let given_upto = lease.given_seen;
-        let expires = lease.expires;
-        s.workers.insert(w, lease);
-        let epoch = s.epoch;
-        if state != JobState::Active {
-            revoked = all();
-        }
-        revoked.truncate(4096);
-        ended.truncate(4096);
-        self.timers.set(Timer::Lease(jb.job, w), expires);
-        self.offer_bags(jb.job);
-        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, revoked_bags, ended, state }
-    }
-
-    fn superseded(&mut self, id: JobId, epoch: u32) {
-        self.step_down(id);
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.epoch = epoch;
-            let me = self.id;
-            // The place in R is in the epoch's lowest three bits.
-            if let Some(who) = job.replicas.get((epoch % 8) as usize).copied().filter(|n| *n != me) {
-                job.steward_id = who;
-            }
-        }
-        self.choose_steward(id);
-    }
-
     pub(super) fn on_lease_timer(&mut self, id: JobId, w: NodeId) {
         if self.planted(Mutant::NoLeaseExpiry) {
             return;
@@ -607,74 +290,6 @@ impl Node {
                 })
                 .collect();
             self.make_fact(id, FactBody::Pack(runs), Made::Pack);
-        }
-    }
-
-    pub(super) fn summary(&self, id: JobId) -> Option<Summary> {
-        let job = self.jobs.get(&id)?;
-        let s = job.steward.as_ref();
-        let mut name = job.manifest.spec.name.clone();
-        name.truncate(name.floor_char_boundary(64));
-        let mut needs = job.needs.clone();
-        needs.truncate(8);
-        Some(Summary {
-            job: id,
-            owner: job.manifest.owner,
-            name,
-            replicas: job.replicas.clone(),
-            steward: job.steward_id,
-            epoch: job.epoch,
-            seq: s.map_or(0, |s| s.seq),
-            priority: job.manifest.spec.priority,
-            needs,
-            total: job.fold.total(),
-            succeeded: job.fold.succeeded() as u32,
-            failed: job.fold.failed() as u32,
-            leased: s.map_or(0, |s| (s.leased.len() + job.fold.tree().rooted().len()) as u32),
-            grantable: s.filter(|s| s.granting).map_or(0, |s| s.pool.len() as u32 + s.bags.pool().len() as u32)
-                + u32::from(self.copy_wanted(id)),
-            state: job.state,
-            created_ms: job.manifest.created_ms,
-        })
-    }
-
-    /// Tells the cluster where a job stands; directly, too, to some who hold nothing: gossip is only a hint.
-    pub(super) fn on_announce_timer(&mut self, id: JobId) {
-        let me = self.id;
-        let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
-        s.seq += 1;
-        let busy: BTreeSet<NodeId> = s.leased.holders().collect();
-        if s.granting && !(s.pool.is_empty() && s.bags.pool().is_empty()) {
-            self.wake_up_for(id);
-        }
-        let Some(summary) = self.summary(id) else { return };
-        let active = summary.state == JobState::Active;
-        if active {
-            self.timers.set(Timer::Announce(id), self.now + self.cfg.timing.announce);
-        }
-        let mut told = if active { self.usable_peers() } else { busy.iter().copied().collect() };
-        told.retain(|p| *p != me && (!active || !busy.contains(p)));
-        let start = self.below(told.len());
-        told.rotate_left(start);
-        told.truncate(8);
-        for p in told {
-            self.emit(Output::Send(p, Message::Announce(vec![summary.clone()])));
-        }
-        self.emit(Output::Publish(summary));
-    }
-
-    /// Jobs of this steward, to a member that just came.
-    pub(super) fn announce_to(&mut self, p: NodeId) {
-        let Some(peer) = self.peers.get_mut(&p) else { return };
-        if std::mem::replace(&mut peer.announced, true) {
-            return;
-        }
-        let stewarded = |j: &&Job| j.steward.is_some() && j.state == JobState::Active;
-        let ids: Vec<JobId> =
-            self.live.iter().filter_map(|id| self.jobs.get(id)).filter(stewarded).map(|j| j.id).collect();
-        let list: Vec<Summary> = ids.into_iter().take(128).filter_map(|id| self.summary(id)).collect();
-        for chunk in list.chunks(64) {
-            self.emit(Output::Send(p, Message::Announce(chunk.to_vec())));
         }
     }
 }

@@ -2,6 +2,8 @@
 //! for faults; here single inputs and outputs are looked at.
 #![allow(dead_code)]
 
+pub mod alone;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use filch_core::config::Config;
