@@ -249,6 +249,50 @@ fn the_part_of_a_lost_thief_is_given_to_somebody_else() {
 }
 
 #[test]
+fn a_thief_whom_the_steward_never_met_is_asked_whether_it_is_there() {
+    let (mut a, _) = Owner::new(0, &[2, 4]);
+    assert!(matches!(a.claim(2), Response::Grant { runs, .. } if runs.len() == 1));
+    let out = a.result(2, ROOT, 1, 10, vec![Child { bag: bag(7), holder: id(3) }]);
+    let asked = out.iter().find_map(|o| match o {
+        Output::Request(p, req, Request::Hello(_)) if *p == id(3) => Some(*req),
+        _ => None,
+    });
+    assert!(matches!(a.claim(4), Response::Nothing { .. }), "the thief has it");
+    // No connection breaks where there was none: without the question, a lease would have to end.
+    let out = a.give(Input::RequestFailed(asked.expect("it is asked")));
+    assert_eq!(gift(&out, 4).map(|g| g.bag), Some(bag(7)));
+}
+
+#[test]
+fn a_part_that_was_passed_on_to_somebody_who_is_gone_is_missed_once_it_is_known() {
+    let (mut a, launch) = Owner::new(1, &[2, 3, 4]);
+    let launch = launch.expect("runs the whole");
+    let (_, out) = a.steal(2);
+    let (_, ask, _) = split(&out).expect("asks for a part");
+    a.give(Input::Split { launch, ask, bag: Some(bag(7)) });
+    let out = a.give(Input::Bag { launch, tally: vec![10], rest: Some(bag(9)), wall_us: 5 });
+    let rest = launches(&out).pop().expect("its rest").id;
+    let out = a.pass(5);
+    a.commit(&out);
+    // Somebody waits here; then comes a part of the thief's, and goes on to whoever waits.
+    let (_, out) = a.steal(3);
+    let (_, ask, _) = split(&out).expect("asks for a part");
+    a.give(Input::Split { launch: rest, ask, bag: None });
+    let TaskRef::Bag(parent) = a.child(ROOT, 1, 0, 7) else { panic!("a part") };
+    let parent = TaskRef::Bag(parent);
+    let given = GivenBag { root: 0, parent, parent_attempt: 1, number: 0, attempt: 1, hops: 0, bag: bag(5) };
+    let gift_of = Message::Gift { job: a.job, epoch: 0, runs: vec![], bags: vec![given], manifest: None };
+    let out = a.give(Input::Message(id(2), gift_of));
+    assert_eq!(gift(&out, 3).map(|g| (g.bag, g.hops)), Some((bag(5), 1)));
+    // Who got it is gone before any steward has heard that there is such a part.
+    a.give(Input::PeerDown(id(3)));
+    a.pass(5);
+    a.result(2, parent, 1, 5, vec![Child { bag: bag(5), holder: id(1) }]);
+    let Response::Grant { bags, .. } = a.claim(4) else { panic!("it is to be had at once") };
+    assert_eq!((bags[0].bag.clone(), bags[0].attempt > 1), (bag(5), true));
+}
+
+#[test]
 fn when_victim_and_thief_are_both_lost_the_parent_begins_again() {
     let (mut a, _) = Owner::new(0, &[2, 3, 4]);
     assert!(matches!(a.claim(2), Response::Grant { runs, .. } if runs.len() == 1));

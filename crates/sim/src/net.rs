@@ -114,7 +114,7 @@ impl World {
         let cut = self.net.blocked(a, b) || self.net.blocked(b, a);
         // Whoever cannot be reached now is dialled again when the cut heals, the pause ends or the node starts.
         if !ready(a) || !ready(b) || cut || self.live_conn(a, b).is_some() {
-            return;
+            return self.nobody_listens(a, b);
         }
         let id = self.number();
         let conn = Conn { a, b, a_life: self.hosts[a].life, b_life: self.hosts[b].life };
@@ -123,6 +123,20 @@ impl World {
         let first = self.streams.net.one_in(2);
         self.after(0, Ev::ConnUp { conn: id, at_a: first });
         self.after(skew, Ev::ConnUp { conn: id, at_a: !first });
+    }
+
+    /// A dial that finds a machine without the process ends at once, and so does what waited for the connection.
+    fn nobody_listens(&mut self, a: usize, b: usize) {
+        if self.hosts[a].is_up() && self.hosts[b].is_up() {
+            return;
+        }
+        for way in [(a, b), (b, a)] {
+            for what in self.net.waiting.remove(&way).unwrap_or_default() {
+                if let Packet::Request { call, .. } = what {
+                    self.call_failed(call);
+                }
+            }
+        }
     }
 
     fn end_of(&self, conn: u64, at_a: bool) -> Option<(usize, usize, u32)> {
@@ -142,7 +156,11 @@ impl World {
         if first {
             let id = self.hosts[peer].id;
             self.feed(h, Input::PeerUp(id));
+        }
+        // What is sent at once on a new connection waits for the other end in a real one; here it would find nobody.
+        if self.hosts[peer].ends.get(&h).is_some_and(|s| s.contains(&conn)) {
             self.send_waiting(conn, h, peer);
+            self.send_waiting(conn, peer, h);
         }
     }
 
@@ -166,6 +184,7 @@ impl World {
         lost.into_iter().for_each(|call| self.call_failed(call));
         if last {
             let id = self.hosts[peer].id;
+            self.nobody_listens(h, peer);
             self.feed(h, Input::PeerDown(id));
         }
         self.dial_later(h, peer);
@@ -352,7 +371,7 @@ impl World {
         }
     }
 
-    /// A connection is up at `from`: what waited for it goes.
+    /// A connection is up at both ends: what waited for it goes.
     fn send_waiting(&mut self, conn: u64, from: usize, to: usize) {
         for what in self.net.waiting.remove(&(from, to)).unwrap_or_default() {
             if let Packet::Request { call, .. } = &what

@@ -20,6 +20,12 @@ use crate::io::Event;
 /// Stands for a holder where there is none: a worker that is on its way out leaves the rest of its part to whomever its steward finds.
 pub(crate) const NOBODY: NodeId = NodeId([0; 32]);
 
+/// In a heartbeat in place of hops: it was passed on from here to somebody who is gone.
+pub(crate) const GONE: u8 = u8::MAX;
+
+/// Parts remembered as gone before the result that names them was here.
+const MAX_GONE: usize = 4096;
+
 /// Who runs a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BagLease {
@@ -45,6 +51,8 @@ pub(crate) struct BagLeases {
     absent: BTreeSet<NodeId>,
     /// What those had begun and was given to others meanwhile.
     left: BTreeMap<NodeId, Vec<(BagId, u32)>>,
+    /// Parts (by prefix) that are not known yet, and that those who were given them passed on to somebody who is gone.
+    gone: BTreeSet<(u64, NodeId)>,
     /// Attempts at indices that this steward has failed.
     failing: BTreeSet<(u32, u32)>,
 }
@@ -117,12 +125,23 @@ impl BagLeases {
         self.left.remove(&w);
         for b in bags.iter().take(limits::MAX_HELD_BAGS * 2) {
             // What its parent's result has not told yet is on its way.
-            let Some(id) = tree.find(b.prefix) else { continue };
+            let id = tree.find(b.prefix);
+            if b.hops == GONE && id.is_none_or(|id| !tree.open().contains(&id)) && self.gone.len() < MAX_GONE {
+                self.gone.insert((b.prefix, w));
+            }
+            let Some(id) = id else { continue };
             if tree.has_result(id) || tree.is_dead(id) {
                 revoked.push((b.prefix, b.attempt));
                 continue;
             }
             if !tree.open().contains(&id) {
+                continue;
+            }
+            if b.hops == GONE {
+                if self.held.get(&id).is_some_and(|l| l.to == w && l.attempt == b.attempt) {
+                    self.pool_again(id);
+                }
+                revoked.push((b.prefix, b.attempt));
                 continue;
             }
             there.insert(id);
@@ -172,6 +191,22 @@ impl Node {
         }
     }
 
+    /// A worker that was given a part by another one need not be connected to this steward, and then no connection breaks when
+    /// it dies: it is asked whether it is there. Once.
+    fn look_for(&mut self, w: NodeId) {
+        let connected = self.peers.get(&w).is_some_and(|p| p.connected);
+        if w != self.id && !connected && self.sought.len() < limits::MAX_PEERS && self.sought.insert(w) {
+            self.say_hello(w);
+        }
+    }
+
+    /// It did not answer.
+    pub(super) fn not_found(&mut self, w: NodeId) {
+        if self.sought.remove(&w) && self.peers.get(&w).is_none_or(|p| !p.connected) {
+            self.bags_absent(w);
+        }
+    }
+
     /// The fold changed: parts that are worth running are lent to whoever has them, others go.
     pub(super) fn steward_bags(&mut self, id: JobId, grown: &Grown) {
         let until = self.now + self.cfg.timing.lease;
@@ -186,7 +221,8 @@ impl Node {
             let absent = self.peers.get(&to).is_some_and(|p| !p.connected);
             let attempt = first_attempt(parent_attempt);
             let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
-            if gone {
+            let passed_on = s.bags.gone.remove(&(bag.prefix(), to));
+            if gone || passed_on {
                 s.bags.pool_again(*bag);
             } else {
                 s.bags.lend(*bag, BagLease { to, attempt, hops: 0, until, listed: false, running: false });
@@ -194,6 +230,7 @@ impl Node {
                     s.bags.absent.insert(to);
                 }
                 self.expect_beats(id, to);
+                self.look_for(to);
                 if absent && self.jobs.get(&id).is_some_and(|j| !j.work.lines.waiters.is_empty()) {
                     self.lend_absent(id);
                 }

@@ -11,7 +11,7 @@ use filch_types::time::Span;
 use filch_types::wire::{GivenBag, HeldBag, Message, Response};
 use filch_types::{BagId, Cause, Content, JobId, NodeId, ResultRun, Timestamp, limits};
 
-use super::bag_leases::NOBODY;
+use super::bag_leases::{GONE, NOBODY};
 use super::job::{Tag, first_attempt};
 use super::launch::{Begin, SLOT_DEPTH};
 use super::{Made, Node, Timer};
@@ -424,26 +424,27 @@ impl Node {
     /// Forgets what was passed on long enough ago. Its steward is told: if nobody else has listed it, it is lost.
     pub(super) fn forget_moved(&mut self, id: JobId) {
         let now = self.now;
-        self.forget_moved_if(id, |until, _| until <= now);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let before = job.work.bags.moved.len();
+        job.work.bags.moved.retain(|_, (_, until, _)| *until > now);
+        job.work.unsaid |= job.work.bags.moved.len() < before;
     }
 
-    /// What was passed on to somebody whose connection is down: its steward is told at once that nobody has it.
+    /// What was passed on to somebody whose connection is down: its steward is told at once that nobody has it, and again until it
+    /// answers, since it may not know yet that there is such a part.
     pub(super) fn moved_to_absent(&mut self, p: NodeId) {
+        let until = self.now + self.cfg.timing.lease;
         let ids: Vec<JobId> = self.live.iter().copied().collect();
         for id in ids {
-            if self.forget_moved_if(id, |_, to| to == p) {
+            let Some(job) = self.jobs.get_mut(&id) else { continue };
+            let mut any = false;
+            for (tag, listed, _) in job.work.bags.moved.values_mut().filter(|(_, _, to)| *to == p) {
+                (tag.hops, *listed, any) = (GONE, until, true);
+            }
+            if any {
                 self.report(id);
             }
         }
-    }
-
-    fn forget_moved_if(&mut self, id: JobId, gone: impl Fn(Timestamp, NodeId) -> bool) -> bool {
-        let Some(job) = self.jobs.get_mut(&id) else { return false };
-        let before = job.work.bags.moved.len();
-        job.work.bags.moved.retain(|_, (_, until, to)| !gone(*until, *to));
-        let any = job.work.bags.moved.len() < before;
-        job.work.unsaid |= any;
-        any
     }
 
     /// Parts that are done, or somebody else's.

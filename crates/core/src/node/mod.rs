@@ -191,6 +191,8 @@ pub struct Node {
     launches: BTreeMap<LaunchId, Running>,
     /// Calls to split what runs.
     asks: BTreeMap<AskId, Ask>,
+    /// Workers out of sight that were asked whether they are there.
+    sought: BTreeSet<NodeId>,
     /// Launches per slot.
     slots: Vec<u8>,
     /// Sum over jobs of queued tasks: what heartbeats tell.
@@ -232,6 +234,7 @@ impl Node {
             fetches: BTreeMap::new(),
             launches: BTreeMap::new(),
             asks: BTreeMap::new(),
+            sought: BTreeSet::new(),
             queued: 0,
             disk_full_until: Timestamp::default(),
             draining: false,
@@ -578,7 +581,10 @@ impl Node {
         self.heard_from(p.peer);
         self.measured(p.peer, self.now.since(p.sent));
         match (p.asked, r) {
-            (Asked::Hello, Response::Hello(h)) => self.on_hello(p.peer, h),
+            (Asked::Hello, Response::Hello(h)) => {
+                self.sought.remove(&p.peer);
+                self.on_hello(p.peer, h);
+            }
             (Asked::Beat(compared), Response::Beat { jobs, digests }) => {
                 self.on_beat_answer(p.peer, p.sent, compared, jobs, digests);
             }
@@ -606,7 +612,7 @@ impl Node {
         let Some(p) = self.close_request(id) else { return };
         match p.asked {
             Asked::Hello if self.peers.get(&p.peer).is_some_and(|x| x.connected) => self.say_hello(p.peer),
-            Asked::Hello => {}
+            Asked::Hello => self.not_found(p.peer),
             Asked::Beat(_) => self.beat_failed(p.peer),
             Asked::Claim(job) | Asked::Steal(job) => self.ask_failed(p.peer, job),
             Asked::Revoke { job, client, delete, left } => self.revoke_next(job, client, delete, left),
