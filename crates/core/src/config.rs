@@ -70,6 +70,8 @@ pub struct Timing {
     /// Peers that an idle node asks for a bag before it waits to be given one: about as many as it has neighbours, so that whoever runs
     /// something has all its idle neighbours waiting at it.
     pub lifelines: u8,
+    /// Of those, so many are asked at a time: lifelines lie sooner, and what comes beyond the first part is there when that one ends.
+    pub asks: u8,
     /// Between summaries of an active job.
     pub announce: Span,
     /// Work that one launch should be.
@@ -121,6 +123,7 @@ impl Default for Timing {
             bag_run: Span::secs(2),
             bag_flush: Span::millis(2),
             lifelines: 16,
+            asks: 2,
             announce: Span::secs(2),
             batch: Span::millis(4),
             lonely_pin: Span::secs(8),

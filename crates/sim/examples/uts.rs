@@ -131,6 +131,9 @@ fn run(tree: &str, nodes: usize, deaths_ppm: u64, unit_us: u64, seed: u64) -> Re
     options.overlay = (nodes > MESH).then_some(DEGREE);
     options.checks = Checks::Cheap;
     (options.link.near_us, options.link.far_us, options.link.jitter_us) = (100, 100, 0);
+    if let Some(n) = std::env::var("UTS_ASKS").ok().and_then(|n| n.parse().ok()) {
+        options.timing.asks = n;
+    }
     let mut dice = Dice::stream(seed, "uts");
     for node in &mut options.nodes {
         node.start_us = dice.below(S);

@@ -24,6 +24,8 @@ pub(crate) struct Lifelines {
     pub waiters: VecDeque<(NodeId, Timestamp)>,
     /// Peers that this node waits at.
     pub left: u8,
+    /// Peers that it has asked for a part and that have not answered.
+    pub asked: usize,
     /// Calls to split that are for a waiter.
     open: usize,
 }
@@ -32,7 +34,7 @@ impl Lifelines {
     /// It waits on, before all others.
     pub fn again(&mut self, p: NodeId, since: Timestamp) {
         if !self.waiters.iter().any(|(n, _)| *n == p) {
-            self.waiters.push_front((p, since));
+            self.waiters.push_back((p, since));
         }
     }
     pub fn answered(&mut self) {
@@ -74,7 +76,8 @@ impl Node {
         let now = self.now;
         for _ in 0..limits::MAX_LIFELINES {
             let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Active) else { return };
-            let Some((p, since)) = job.work.lines.waiters.pop_front() else { return };
+            // Whoever came last is the least likely to have found something elsewhere.
+            let Some((p, since)) = job.work.lines.waiters.pop_back() else { return };
             let usable = self.peers.get(&p).is_some_and(|p| p.alive() && p.connected);
             if !usable || now.since(since).0 > oldest {
                 continue;
@@ -91,7 +94,7 @@ impl Node {
                 continue;
             }
             let Some(job) = self.jobs.get_mut(&id) else { return };
-            job.work.lines.waiters.push_front((p, since));
+            job.work.lines.waiters.push_back((p, since));
             return;
         }
     }

@@ -94,12 +94,19 @@ impl Node {
     fn ask_for_work(&mut self, id: JobId, want: u32) {
         let me = self.id;
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if let Some((victim, _)) = job.work.victims.pop_front() {
+        if !job.work.victims.is_empty() {
+            let at_once = if job.fold.tree().any() { usize::from(self.cfg.timing.asks.max(1)) } else { 1 };
+            let asked: Vec<_> = (0..at_once).filter_map(|_| job.work.victims.pop_front()).collect();
             job.work.asking = true;
-            self.counters.steal_requests += 1;
+            job.work.lines.asked = asked.len();
+            self.counters.steal_requests += asked.len() as u64;
             let idle = self.idle_slots();
-            return self.ask(victim, Request::Steal { job: id, want, idle }, Asked::Steal(id));
+            for (victim, _) in asked {
+                self.ask(victim, Request::Steal { job: id, want, idle }, Asked::Steal(id));
+            }
+            return;
         }
+        job.work.lines.asked = 0;
         let steward = job.steward_id;
         if steward == me {
             return self.claim_from_self(id, want);
@@ -183,6 +190,10 @@ impl Node {
     pub(super) fn ask_failed(&mut self, peer: NodeId, id: JobId) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.work.victims.retain(|(n, _)| *n != peer);
+            job.work.lines.asked = job.work.lines.asked.saturating_sub(1);
+            if job.work.lines.asked > 0 {
+                return;
+            }
         }
         self.no_luck(id);
     }
@@ -355,7 +366,8 @@ impl Node {
             }
             r => {
                 let Some(job) = self.jobs.get_mut(&id) else { return };
-                job.work.asking = false;
+                job.work.lines.asked = job.work.lines.asked.saturating_sub(1);
+                job.work.asking &= job.work.lines.asked > 0;
                 job.work.lines.left = job.work.lines.left.saturating_add(u8::from(r == Response::Waiting));
                 if job.work.victims.is_empty() {
                     self.no_luck(id);
