@@ -24,6 +24,8 @@ const FAULT_AGAIN_US: u64 = 10_000;
 #[derive(Clone, Debug)]
 pub(crate) enum Undo {
     Start(usize),
+    /// After a drain: begins to count when the process has ended.
+    Back(usize),
     Resume(usize),
     Uncut(Vec<(usize, usize)>),
     Unclog(usize, usize, u64),
@@ -52,8 +54,14 @@ impl World {
         let until = undo.is_some().then(|| self.now.saturating_add(for_us));
         self.chronicle(Mark::Fault { fault: n, until });
         let Some(undo) = undo else { return };
+        let drains = match undo {
+            Undo::Back(h) => self.hosts[h].is_up(),
+            _ => false,
+        };
         self.active.insert(n, undo);
-        self.after(for_us, Ev::FaultEnd { fault: n });
+        if !drains {
+            self.after(for_us, Ev::FaultEnd { fault: n });
+        }
     }
 
     /// It cannot take place now; a test's own faults try for a while.
@@ -131,7 +139,8 @@ impl World {
                 self.seen(&Seen::Struck { host: node });
                 self.hosts[node].draining = true;
                 self.feed(node, Input::Drain);
-                (back_us.map(|_| Undo::Start(node)), back_us.unwrap_or(0))
+                // It ends when the node has, which nobody knows in advance: `drain_ends`.
+                (back_us.map(|_| Undo::Back(node)), back_us.unwrap_or(0))
             }
             Fault::Sick { node, for_us } => {
                 self.seen(&Seen::Struck { host: node });
@@ -155,13 +164,7 @@ impl World {
         let Some(undo) = self.active.remove(&n) else { return };
         self.note(|| format!("fault {n} ends"));
         match undo {
-            Undo::Start(h) => {
-                if self.hosts[h].is_up() && !self.hosts[h].drained {
-                    // A drain that does not end is ended: stopping a service has a time limit too.
-                    self.crash(h, DiskAfter::Kept, false);
-                }
-                self.start(h);
-            }
+            Undo::Start(h) | Undo::Back(h) => self.start(h),
             Undo::Resume(h) => self.resume(h),
             Undo::Uncut(cuts) => self.uncut(cuts),
             Undo::Unclog(a, b, extra) => {
@@ -241,6 +244,7 @@ impl World {
     }
 
     fn stop_process(&mut self, h: usize) {
+        self.drain_ends(h);
         self.executors_die(h);
         self.chronicle(Mark::Down { host: h });
         self.calls_die(h);
@@ -431,7 +435,6 @@ impl World {
     /// The core says that it is drained: the process ends in an orderly way.
     pub(crate) fn drained(&mut self, h: usize) {
         self.note(|| format!("n{h} is drained"));
-        self.hosts[h].drained = true;
         self.stop_process(h);
         // What it still wrote gets written.
         for pending in &self.hosts[h].disk.take_open() {
@@ -440,9 +443,22 @@ impl World {
         self.drop_conns(h, |w| w.streams.churn.between(200, 6_000));
         self.seen(&Seen::Crashed { host: h, disk: DiskAfter::Kept });
         if self.settling {
-            // Told before the core froze; its people want it back.
+            // It was told before the core froze, and its people want it back.
             self.after(1_000_000, Ev::Start { host: h });
         }
+    }
+
+    /// Its process ends: from now on the time counts until it is started again.
+    fn drain_ends(&mut self, h: usize) {
+        let this = |(n, undo): (&usize, &Undo)| matches!(undo, Undo::Back(b) if *b == h).then_some(*n);
+        let Some(n) = self.active.iter().find_map(this).filter(|_| self.hosts[h].draining) else { return };
+        if let Fault::Drain { back_us: Some(back_us), .. } = self.options.faults[n].fault {
+            self.after(back_us, Ev::FaultEnd { fault: n });
+        }
+    }
+    /// Whether no fault but drains is under way.
+    pub fn only_drains(&self) -> bool {
+        self.active.values().all(|undo| matches!(undo, Undo::Back(_)))
     }
 
     /// A task takes its node down.
@@ -467,10 +483,6 @@ impl World {
         }
         self.settling = true;
         for &h in &core {
-            if self.hosts[h].draining && self.hosts[h].is_up() {
-                // It may owe results to replicas that have left, and would wait for them, running nothing.
-                self.crash(h, DiskAfter::Kept, false);
-            }
             self.start(h);
         }
         for &a in &core {

@@ -39,7 +39,12 @@ pub struct Divided {
     done: Result<bool, String>,
     /// It was told to end where it is.
     ends: bool,
+    /// It fails then, if it has not ended.
+    fails: Option<u64>,
 }
+
+/// Longest time until an execution that fails does.
+const FAILS_US: u64 = 100_000;
 
 impl World {
     /// Whether the launch is a divided task.
@@ -105,7 +110,9 @@ impl World {
         };
         let unit_us = (plan.unit_us.max(1) * 100 / speed).max(1);
         let ends = self.ends_early.remove(&(h, launch.id));
-        let divided = Divided { work, job, task, started: self.now, unit_us, done, ends };
+        let flaky = plan.flaky_ppm > 0 && self.streams.split.chance(plan.flaky_ppm);
+        let fails = flaky.then(|| self.now + self.streams.split.below(FAILS_US));
+        let divided = Divided { work, job, task, started: self.now, unit_us, done, ends, fails };
         self.divided.insert((h, launch.id), divided);
         self.divided_chunk(h, slot, launch.id);
     }
@@ -114,6 +121,9 @@ impl World {
     fn divided_chunk(&mut self, h: usize, slot: u16, launch: LaunchId) {
         let Some(d) = self.divided.get_mut(&(h, launch)) else { return };
         let mut units = 0;
+        if d.done == Ok(false) && d.fails.is_some_and(|at| at <= self.now) {
+            d.done = Err("flaky".into());
+        }
         if d.done == Ok(false) {
             match d.work.process((CHUNK_US / d.unit_us).max(1)) {
                 Ok(Progress::More(n)) => units = n,

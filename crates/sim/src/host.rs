@@ -116,8 +116,6 @@ pub struct Host {
     pub frozen: bool,
     /// It was told to drain in this life.
     pub draining: bool,
-    /// The core said that it is drained.
-    pub drained: bool,
     /// Its clock.
     pub clock: Clock,
     /// World time of the earliest timer event in the queue.

@@ -80,6 +80,11 @@ impl Net {
 }
 
 impl World {
+    /// Whether nothing is in the way of what these two say to each other but what the links always do.
+    pub(crate) fn path_is_good(&self, a: usize, b: usize) -> bool {
+        let bad = |pair| self.net.cuts.contains_key(&pair) || self.net.clogs.get(&pair).is_some_and(|us| *us > 0);
+        self.net.loss_ppm == 0 && !bad((a, b)) && !bad((b, a))
+    }
     /// Plans a dial between two nodes if they should be connected and are not.
     pub(crate) fn dial_later(&mut self, a: usize, b: usize) {
         let (a, b) = (a.min(b), a.max(b));

@@ -26,6 +26,7 @@ impl Options {
     pub fn draw(profile: Profile, seed: u64) -> Self {
         let mut options = Draw::new(profile, Dice::stream(seed, profile.name())).options(seed);
         options.draw_trees(&mut Dice::stream(seed, "trees"));
+        options.draw_edges(&mut Dice::stream(seed, "edges"));
         options
     }
     /// The run that these bytes spell: the same generator as [`Options::draw`], for whoever makes up bytes. The first eight are the
@@ -68,6 +69,40 @@ impl Options {
             self.timing.bag_run = Span::millis(dice.between(20, 2_000));
         }
         self.settle_us += 240 * S;
+    }
+
+    /// What is rare by itself: parts that fail, revocations that meet each other or a full disk, periods for large clusters. On a stream of
+    /// its own, too.
+    fn draw_edges(&mut self, dice: &mut Dice) {
+        let calm = self.profile == Profile::FaultFree;
+        if !calm && dice.one_in(3) {
+            let trees = self.jobs.iter_mut().filter(|j| j.work.tree.is_some());
+            trees.for_each(|j| j.work.flaky_ppm = dice.log_between(5_000, 300_000) as u32);
+        }
+        if dice.one_in(4) {
+            self.draw_revocations(dice);
+        }
+        if self.profile == Profile::Scale && dice.one_in(3) {
+            self.timing = Timing { submit: self.timing.submit, repair: self.timing.repair, ..Timing::large() };
+        }
+    }
+
+    /// Two people end a job within seconds, wherever they are; where disks fill up, the first one's is full just then.
+    fn draw_revocations(&mut self, dice: &mut Dice) {
+        let nodes = self.nodes.len() as u64;
+        let job = dice.below(self.jobs.len() as u64) as usize;
+        let Some(job) = self.jobs.get_mut(job) else { return };
+        let first = dice.between(3 * S, 10 * S);
+        let full = self.faults.iter().any(|p| p.fault.class() == Class::Disk);
+        for after in [first, first + dice.log_between(1, 5 * S)] {
+            let what = if dice.one_in(2) { Action::Cancel } else { Action::Delete };
+            job.then.push((after, dice.below(nodes) as usize, what));
+        }
+        let (at, node) = (job.at + first - S, job.then[job.then.len() - 2].1);
+        if full && at < self.faults_until && dice.one_in(2) {
+            self.faults.push(Planned { at, fault: Fault::DiskFull { node, for_us: dice.between(3 * S, 30 * S) } });
+            self.faults.sort_by_key(|p| p.at);
+        }
     }
 
     /// The command that runs them again.

@@ -36,7 +36,8 @@ Examples:
   filch sim swarm --profile crash --shrink --save failures
 
 Profiles: fault-free (exact counts), crash (nodes crash and restart), minimal (two nodes), swarm (everything),
-over-budget (more is lost than promised to survive: what still holds), scale (24 to 48 nodes)
+disks (wiped, rotting, cut off in a write), over-budget (more is lost than promised to survive: what still holds),
+scale (24 to 48 nodes)
 
 SKIPPED counts faults that were drawn and could not take place: their node was down, or more would have been lost than
 the protocol promises to survive.

@@ -511,6 +511,10 @@ impl Node {
     fn on_committed(&mut self, ticket: Ticket) {
         match self.commits.remove(&ticket) {
             Some(Then::Held(job)) => self.now_held(job),
+            // The job was deleted meanwhile: whoever asked for its end has it all the same.
+            Some(Then::Facts { job, made: Made::Asked(asker), .. }) if !self.jobs.contains_key(&job) => {
+                self.revoked(job, asker);
+            }
             Some(Then::Facts { job, facts, ack, made }) => self.facts_durable(job, facts, ack, made),
             Some(Then::Round(job)) => self.round_durable(job),
             Some(Then::Forgotten { askers, job }) => self.forgotten(job, askers),
@@ -526,6 +530,9 @@ impl Node {
         self.on_disk_full();
         match self.commits.remove(&ticket) {
             Some(Then::Held(job)) => self.hold_failed(job, why),
+            Some(Then::Facts { job, made: Made::Asked(asker), .. }) if !self.jobs.contains_key(&job) => {
+                self.revoke_failed(asker, &why);
+            }
             Some(Then::Facts { job, facts, made, .. }) => self.facts_failed(job, facts, made, why),
             Some(Then::Round(job)) => self.round_failed(job),
             Some(Then::Delivered(job, pack)) => self.delivered_failed(job, pack),

@@ -21,7 +21,7 @@ impl Node {
 
     pub(super) fn on_revoke(&mut self, client: ClientId, id: JobId, delete: bool) {
         if self.tombstones.contains_key(&id) {
-            return self.emit(Output::Reply(client, Reply::Revoked(id)));
+            return self.gone_already(id, Asker::Client(client));
         }
         if self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica) {
             return self.revoke_here(id, delete, Asker::Client(client));
@@ -69,7 +69,7 @@ impl Node {
 
     pub(super) fn on_revoke_request(&mut self, from: NodeId, token: Token, id: JobId, delete: bool) {
         if self.tombstones.contains_key(&id) {
-            return self.respond(token, Response::Done);
+            return self.gone_already(id, Asker::Peer(token));
         }
         if !self.may_revoke(from) {
             return self.refuse(token, Refusal::Invalid("not permitted".into()));
@@ -78,6 +78,15 @@ impl Node {
             return self.refuse(token, Refusal::UnknownJob);
         }
         self.revoke_here(id, delete, Asker::Peer(token));
+    }
+
+    /// Answers once the tombstone is on disk (P2): it may be on its way there, or wait for room.
+    fn gone_already(&mut self, id: JobId, asker: Asker) {
+        if self.burying(id) || self.timers.is_set(Timer::Bury(id)) {
+            self.bury(id, vec![asker]);
+        } else {
+            self.revoked(id, asker);
+        }
     }
 
     fn revoke_here(&mut self, id: JobId, delete: bool, asker: Asker) {

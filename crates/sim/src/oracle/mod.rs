@@ -1,6 +1,7 @@
 //! The oracles: one file per invariant, in words first, with the rule of the protocol that it guards. They see the whole
 //! world and are told of everything as it happens; none of them asks a node for more than its views.
 
+mod drains;
 mod l1;
 mod l2;
 mod l3;
@@ -39,6 +40,7 @@ use crate::history::Run;
 use crate::options::{Checks, Options, Profile};
 use crate::shelf::Print;
 use crate::world::World;
+use drains::Drains;
 use l1::L1;
 use l2::L2;
 use l3::L3;
@@ -196,7 +198,7 @@ pub fn all(options: &Options) -> Vec<Box<dyn Oracle>> {
         Box::new(S7),
         Box::new(S8),
         Box::new(S9),
-        Box::new(S10),
+        Box::new(S10::default()),
         Box::new(S11::default()),
         Box::new(S12::default()),
         Box::new(S13::default()),
@@ -204,11 +206,12 @@ pub fn all(options: &Options) -> Vec<Box<dyn Oracle>> {
     ];
     if options.profile != Profile::OverBudget {
         // More losses than promised to survive: what these promise is then no promise.
-        all.extend::<[Box<dyn Oracle>; 11]>([
+        all.extend::<[Box<dyn Oracle>; 12]>([
             Box::new(S1::default()),
             Box::new(S2::default()),
             Box::new(S5::default()),
             Box::new(L4::default()),
+            Box::new(Drains::default()),
             Box::new(L5::default()),
             Box::new(L1),
             Box::new(L2),
@@ -228,7 +231,7 @@ fn cheap() -> Vec<Box<dyn Oracle>> {
         Box::new(S6::default()),
         Box::new(Parts::default()),
         Box::new(S8),
-        Box::new(S10),
+        Box::new(S10::default()),
         Box::new(S11::default()),
         Box::new(S12::default()),
         Box::new(S13::default()),

@@ -1,69 +1,113 @@
 //! S2: a visible result survives the loss of any r-1 of its holders. When a worker decides to take a pack out of its outbox, r
 //! replicas (or all of R, if it is smaller) have it on disk with the blobs that it names. A replica that was wiped counts no more than the
-//! worker can believe: until it hears of the new store. Guards P4, P5, P6, and that beliefs are kept by store.
+//! worker can believe: until it hears of the new store. From then on somebody who has not left has it, unless as many of those who
+//! had it were lost as the rule allows for, or more. Guards P4, P5, P6, and that beliefs are kept by store.
+//!
+//! Until it is taken out, a pack is in its author's outbox, or a crash would leave it to nobody (P5). An author that lost its disk, or died
+//! before its pack was written, may get it back from others: what it keeps then is a copy, and owed to nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use filch_core::Output;
 use filch_types::record::Record;
-use filch_types::{FactBody, FactId, JobId, NodeId, SignedFact};
+use filch_types::{FactBody, FactId, JobId, SignedFact};
 
 use super::stores::Stores;
 use super::{Oracle, Seen, replicas};
+use crate::fault::DiskAfter;
+use crate::known::FactInfo;
 use crate::world::World;
 
 /// See the module.
 #[derive(Default)]
 pub struct S2 {
     stores: Stores,
-    /// Packs that were on a disk once. One that comes back from a replica which then loses it is nothing new.
-    written: BTreeSet<FactId>,
+    /// Nodes whose disk was lost: their outboxes with it.
+    forgetful: BTreeSet<usize>,
+    /// Packs that were on a disk once which is not their author's.
+    elsewhere: BTreeSet<FactId>,
     /// Packs that a process let go of.
     decided: BTreeSet<(usize, FactId)>,
+    /// Packs that were let go of, by whichever process: they are visible.
+    visible: BTreeMap<FactId, Visible>,
+}
+
+/// A pack that has its copies.
+struct Visible {
+    job: JobId,
+    /// Who had it then.
+    holders: BTreeSet<usize>,
+    /// Copies that may be lost without all of them being.
+    spare: usize,
+}
+
+/// Whether this node's disk has the pack with all that it names.
+fn has(world: &World, p: usize, job: JobId, pack: &FactId) -> bool {
+    let host = &world.hosts[p];
+    let blobs = |f: &Arc<FactInfo>| f.closure.iter().all(|b| host.shelf.durable(*b));
+    host.disk.image.has_fact(job, pack) && world.known.facts.get(pack).is_some_and(blobs)
 }
 
 impl S2 {
-    fn check(&self, world: &World, h: usize, job: JobId, pack: &FactId) -> Result<(), String> {
-        let (Some(info), Some(fact)) = (world.info(job), world.known.facts.get(pack)) else { return Ok(()) };
+    fn let_go(&mut self, world: &World, h: usize, job: JobId, pack: &FactId) -> Result<(), String> {
+        let (Some(info), true) = (world.info(job), world.known.facts.contains_key(pack)) else { return Ok(()) };
         if world.deleted_anywhere(job) {
             return Ok(());
         }
-        let members: BTreeSet<NodeId> = replicas(world, job);
-        let has = |id: &&NodeId| {
-            world.host_of(id).is_some_and(|p| {
-                let host = &world.hosts[p];
-                let blobs = fact.closure.iter().all(|b| host.shelf.durable(*b));
-                self.stores.excused(world, h, p) || (host.disk.image.has_fact(job, pack) && blobs)
-            })
-        };
-        let copies = members.iter().filter(has).count();
+        let members: BTreeSet<usize> = replicas(world, job).iter().filter_map(|id| world.host_of(id)).collect();
+        let (holders, others): (BTreeSet<usize>, BTreeSet<usize>) =
+            members.into_iter().partition(|p| has(world, *p, job, pack));
+        // The worker believes in these, and cannot know better.
+        let lost = others.into_iter().filter(|p| self.stores.excused(world, h, *p)).count();
         let want = usize::from(info.manifest.r).min(info.manifest.replicas.len());
-        if copies < want {
-            return Err(format!("n{h} lets go of {pack:?} of {job:?} at {copies} of {want} copies"));
+        if holders.len() + lost < want {
+            return Err(format!("n{h} lets go of {pack:?} of {job:?} at {} of {want} copies", holders.len() + lost));
+        }
+        if lost < want {
+            let spare = want - 1 - lost;
+            self.visible.entry(*pack).or_insert(Visible { job, holders, spare });
         }
         Ok(())
     }
-}
 
-/// A pack is in the outbox from its first write on, or a crash would leave it to nobody but its author (P5).
-fn in_outbox(
-    world: &World,
-    h: usize,
-    job: JobId,
-    pack: &FactId,
-    signed: &SignedFact,
-    records: &[Record],
-    written: &BTreeSet<FactId>,
-) -> Result<(), String> {
-    let host = &world.hosts[h];
-    let own = signed.decode().is_ok_and(|f| f.by == host.id && matches!(f.body, FactBody::Pack(_)));
-    let first = || !written.contains(pack);
-    let alone = || host.node.as_ref().and_then(|n| n.job(job)).is_none_or(|v| v.replicas == [host.id]);
-    let there = || records.iter().any(|r| matches!(r, Record::Outbox(_, p) if p == pack));
-    if own && first() && !alone() && !there() {
-        return Err(format!("n{h} writes its pack {pack:?} of {job:?} without an entry in its outbox"));
+    /// A visible pack is somewhere as long as no more of its holders were lost than it must survive.
+    fn survive(&self, world: &World) -> Result<(), String> {
+        for (pack, v) in &self.visible {
+            let there = |p: &usize| !world.hosts[*p].frozen && has(world, *p, v.job, pack);
+            let lost = v.holders.iter().filter(|p| self.forgetful.contains(p) || world.hosts[**p].frozen).count();
+            if lost <= v.spare && !world.deleted_anywhere(v.job) && !(0..world.hosts.len()).any(|p| there(&p)) {
+                return Err(format!(
+                    "nobody has {pack:?} of {:?} any more: {:?} had it, and {lost} of them lost their disks or left",
+                    v.job, v.holders
+                ));
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn in_outbox(
+        &self,
+        world: &World,
+        h: usize,
+        job: JobId,
+        pack: &FactId,
+        signed: &SignedFact,
+        records: &[Record],
+    ) -> Result<(), String> {
+        let host = &world.hosts[h];
+        let own = signed.decode().is_ok_and(|f| f.by == host.id && matches!(f.body, FactBody::Pack(_)));
+        let done = || self.visible.contains_key(pack) || self.elsewhere.contains(pack) || self.forgetful.contains(&h);
+        let alone = || host.node.as_ref().and_then(|n| n.job(job)).is_none_or(|v| v.replicas == [host.id]);
+        let there = || {
+            let kept = host.disk.image.jobs.get(&job).is_some_and(|k| k.outbox.contains(pack));
+            kept || records.iter().any(|r| matches!(r, Record::Outbox(_, p) if p == pack))
+        };
+        if own && !done() && !alone() && !there() {
+            return Err(format!("n{h} writes its pack {pack:?} of {job:?} without an entry in its outbox"));
+        }
+        Ok(())
+    }
 }
 
 impl Oracle for S2 {
@@ -74,27 +118,35 @@ impl Oracle for S2 {
     fn saw(&mut self, world: &World, seen: &Seen<'_>) -> Result<(), String> {
         self.stores.saw(world, seen);
         match seen {
-            Seen::Crashed { host, .. } => {
+            Seen::Crashed { host, disk } => {
                 self.decided.retain(|(h, _)| h != host);
+                if *disk != DiskAfter::Kept {
+                    self.forgetful.insert(*host);
+                    return self.survive(world);
+                }
                 Ok(())
             }
-            Seen::Durable { record: Record::Fact(_, id, _), .. } => {
-                self.written.insert(*id);
+            Seen::Durable { host, record: Record::Fact(_, id, _) } => {
+                if world.known.facts.get(id).is_none_or(|f| f.fact.by != world.hosts[*host].id) {
+                    self.elsewhere.insert(*id);
+                }
                 Ok(())
             }
             Seen::Did { host, output: Output::Commit { records, .. } } => {
                 records.iter().try_for_each(|record| match record {
-                    Record::Fact(job, pack, signed) => {
-                        in_outbox(world, *host, *job, pack, signed, records, &self.written)
-                    }
+                    Record::Fact(job, pack, signed) => self.in_outbox(world, *host, *job, pack, signed, records),
                     // A full disk may refuse it, and it comes again: it was decided once.
                     Record::OutboxDone(job, pack) if self.decided.insert((*host, *pack)) => {
-                        self.check(world, *host, *job, pack)
+                        self.let_go(world, *host, *job, pack)
                     }
                     _ => Ok(()),
                 })
             }
             _ => Ok(()),
         }
+    }
+
+    fn at_end(&mut self, world: &World) -> Result<(), String> {
+        self.survive(world)
     }
 }

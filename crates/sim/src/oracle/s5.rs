@@ -1,15 +1,20 @@
 //! S5: at most one value is ever final per task. Two `Final` events for a task, on whatever node and at whatever time, name
-//! the same pack; and a final value is on the owner's disk, pin, pack and blobs, before anybody hears of it. An owner that
-//! lost its disk may have forgotten a pin that reached nobody else: then only later values are compared. Guards P6, P9.
+//! the same pack; and a final value is on the owner's disk, pin, pack and blobs, before anybody hears of it. Guards P6, P9.
+//!
+//! An owner whose disk was wiped has forgotten its pins. It compares with the replicas before it pins again, so another value is
+//! excused only if nobody could have told: nobody who keeps the job and the earlier pin was within its reach for [`TOLD_US`], it was started again
+//! since, or what they told was still on its way. An owner whose disk went back to an older image cannot know that it has forgotten
+//! anything: it is excused. What is pinned on its disk it never pins again, wiped or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use filch_core::{Event, Output};
 use filch_types::fact::PinRun;
+use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::{Fact, FactBody, FactId, JobId, RangeMap};
 
-use super::{Oracle, Seen};
+use super::{Oracle, Seen, replicas};
 use crate::fault::DiskAfter;
 use crate::world::World;
 
@@ -17,12 +22,86 @@ use crate::world::World;
 #[derive(Default)]
 pub struct S5 {
     finals: BTreeMap<JobId, RangeMap<FactId>>,
-    /// Owners whose disk was lost.
-    forgetful: BTreeSet<usize>,
+    /// What was final before its owner forgot it.
+    earlier: BTreeMap<JobId, RangeMap<FactId>>,
+    /// Owners whose disk was lost, and the life in which they came back.
+    forgetful: BTreeMap<usize, u32>,
+    /// Pins that were on their owner's disk once.
+    made: BTreeSet<FactId>,
+    /// Since when a forgetful owner reaches another node, and in which lives of both.
+    reach: BTreeMap<(usize, usize), ((u32, u32), u64)>,
+}
+
+/// Within this time a replica that is reached has told what it has.
+const TOLD_US: u64 = 10_000_000;
+
+/// Whether these two hear each other as on any good day.
+fn in_reach(world: &World, a: usize, b: usize) -> bool {
+    let well = |h: usize| {
+        let host = &world.hosts[h];
+        host.is_up() && !host.frozen && host.paused.is_none() && host.disk.full == 0 && host.disk.slow <= 1
+    };
+    let linked = |a: usize, b: usize| world.hosts[a].ends.get(&b).is_some_and(|conns| !conns.is_empty());
+    well(a) && well(b) && linked(a, b) && linked(b, a) && world.path_is_good(a, b)
+}
+
+/// Whether this disk has a pin of these tasks that names this pack, and the pack.
+fn keeps_pin(world: &World, h: usize, job: JobId, tasks: Range, pack: FactId) -> bool {
+    let Some(kept) = world.hosts[h].disk.image.jobs.get(&job).filter(|k| k.held && k.facts.contains_key(&pack)) else {
+        return false;
+    };
+    kept.facts.keys().any(|id| match world.known.facts.get(id).map(|f| &f.fact.body) {
+        Some(FactBody::Pin(pins)) => pins.iter().any(|p| p.pack == pack && !p.range().intersect(tasks).is_empty()),
+        _ => false,
+    })
 }
 
 impl S5 {
+    /// An owner that lost its disk makes something final: whoever can have told it of another value.
+    fn forgotten(&self, world: &World, h: usize, job: JobId, run: &PinRun) -> Result<(), String> {
+        let Some(earlier) = self.earlier.get(&job) else { return Ok(()) };
+        let host = &world.hosts[h];
+        if self.forgetful.get(&h) != Some(&host.life) || host.fetches_facts(job) {
+            return Ok(());
+        }
+        for (tasks, pack) in earlier.overlapping(run.range()).filter(|(_, p)| **p != run.pack) {
+            let told = |p: &usize| {
+                let lives = (host.life, world.hosts[*p].life);
+                let since = self.reach.get(&(h, *p)).filter(|(l, _)| *l == lives).map(|(_, since)| *since);
+                since.is_some_and(|s| s + TOLD_US <= world.now)
+                    && replicas(world, job).contains(&world.hosts[*p].id)
+                    && keeps_pin(world, *p, job, tasks, *pack)
+            };
+            if let Some(p) = (0..world.hosts.len()).filter(|p| *p != h).find(told) {
+                return Err(format!(
+                    "n{h} lost its disk and makes {job:?}#{} final as {:?}; n{p} knows it as {pack:?} and could be asked",
+                    tasks.lo, run.pack
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn forgets(&mut self, world: &World, h: usize, disk: DiskAfter) {
+        let id = world.hosts[h].id;
+        self.forgetful.insert(h, world.hosts[h].life + 1);
+        let owned: Vec<JobId> = self.finals.keys().copied().collect();
+        for job in owned.into_iter().filter(|j| world.info(*j).is_some_and(|i| i.manifest.owner == id)) {
+            let finals = self.finals.remove(&job).unwrap_or_default();
+            match disk {
+                DiskAfter::Wiped => finals.iter().for_each(|(r, pack)| {
+                    self.earlier.entry(job).or_default().insert(r, *pack);
+                }),
+                _ => drop(self.earlier.remove(&job)),
+            }
+        }
+    }
+
     fn pinned(&mut self, world: &World, h: usize, job: JobId, runs: &[PinRun]) -> Result<(), String> {
+        let is_owner = world.info(job).is_some_and(|i| i.manifest.owner == world.hosts[h].id);
+        if is_owner {
+            runs.iter().try_for_each(|run| self.forgotten(world, h, job, run))?;
+        }
         let finals = self.finals.entry(job).or_default();
         for run in runs {
             if let Some((r, other)) = finals.overlapping(run.range()).find(|(_, p)| **p != run.pack) {
@@ -31,7 +110,6 @@ impl S5 {
             finals.insert(run.range(), run.pack);
         }
         let host = &world.hosts[h];
-        let is_owner = world.info(job).is_some_and(|i| i.manifest.owner == host.id);
         if !is_owner {
             return Ok(());
         }
@@ -57,12 +135,15 @@ impl S5 {
 }
 
 /// One pin per task: the owner never writes a second one while the first is on its way or there (P9).
-fn once(world: &World, h: usize, job: JobId, id: &FactId) -> Result<(), String> {
+fn once(world: &World, h: usize, job: JobId, id: &FactId, made: &mut BTreeSet<FactId>) -> Result<(), String> {
     let pins = |id: &FactId| match world.known.facts.get(id).map(|f| &f.fact) {
         Some(Fact { by, body: FactBody::Pin(runs), .. }) if *by == world.hosts[h].id => runs.clone(),
         _ => Vec::new(),
     };
     let new = pins(id);
+    if !new.is_empty() {
+        made.insert(*id);
+    }
     let Some(kept) = world.hosts[h].disk.image.jobs.get(&job).filter(|_| !new.is_empty()) else { return Ok(()) };
     for old in kept.facts.keys().filter(|k| *k != id).flat_map(pins) {
         if let Some(twice) = new.iter().find(|run| !run.range().intersect(old.range()).is_empty()) {
@@ -79,17 +160,32 @@ impl Oracle for S5 {
 
     fn saw(&mut self, world: &World, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Crashed { host, disk: DiskAfter::Wiped | DiskAfter::RolledBack } => {
-                let id = world.hosts[*host].id;
-                self.forgetful.insert(*host);
-                self.finals.retain(|job, _| world.info(*job).is_some_and(|i| i.manifest.owner != id));
+            Seen::Crashed { host, disk } => {
+                if *disk != DiskAfter::Kept {
+                    self.forgets(world, *host, *disk);
+                }
                 Ok(())
             }
-            Seen::Durable { host, record: Record::Fact(job, id, _) } if !self.forgetful.contains(host) => {
-                once(world, *host, *job, id)
+            Seen::Durable { host, record: Record::Fact(job, id, _) } => {
+                // One that it made before it lost its disk may come back.
+                let again = self.forgetful.contains_key(host) && self.made.contains(id);
+                if again { Ok(()) } else { once(world, *host, *job, id, &mut self.made) }
             }
             Seen::Did { host, output: Output::Event(Event::Final(job, runs)) } => self.pinned(world, *host, *job, runs),
             _ => Ok(()),
         }
+    }
+
+    fn look(&mut self, world: &World) -> Result<(), String> {
+        let mut reach = BTreeMap::new();
+        for &h in self.forgetful.keys() {
+            for p in (0..world.hosts.len()).filter(|p| *p != h && in_reach(world, h, *p)) {
+                let lives = (world.hosts[h].life, world.hosts[p].life);
+                let before = self.reach.get(&(h, p)).filter(|(l, _)| *l == lives);
+                reach.insert((h, p), (lives, before.map_or(world.now, |(_, since)| *since)));
+            }
+        }
+        self.reach = reach;
+        Ok(())
     }
 }

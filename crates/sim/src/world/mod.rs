@@ -202,7 +202,6 @@ impl World {
             backlog: VecDeque::new(),
             frozen: false,
             draining: false,
-            drained: false,
             clock: Clock::new(0, options.clock_us, options.clock_ppm),
             armed: None,
             spins: 0,

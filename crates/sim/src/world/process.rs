@@ -24,7 +24,7 @@ impl World {
         let host = &mut self.hosts[h];
         host.life += 1;
         host.boot += 1;
-        (host.draining, host.drained) = (false, false);
+        host.draining = false;
         host.armed = None;
         let config = Config {
             store: host.store,
