@@ -8,7 +8,9 @@ use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::time::Span;
 use filch_types::wire::{Message, Refusal, Request, Response, Summary};
-use filch_types::{BagId, BlobId, Cause, Content, FactId, JobId, JobSpec, Manifest, NodeId, Nonce, ResultRun, StoreId};
+use filch_types::{
+    BagId, BlobId, Cause, Content, FactId, JobId, JobSpec, Manifest, NodeId, Nonce, ResultRun, SignedFact, StoreId,
+};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -75,8 +77,12 @@ pub enum Input {
     ClosureFailed(JobId, String),
     /// Progress of `FetchClosure`, bytes held.
     ClosureProgress(JobId, u64),
-    /// A blob of the job's inputs or results was found missing or damaged: this node is no holder until it is fetched again.
+    /// A blob of the job's inputs was found missing or damaged: this node is no holder until it is fetched again.
     ClosureLost(JobId),
+    /// Blobs that these facts of the job name were found missing or damaged: which, with lengths. May be said again.
+    ResultsLost(JobId, Vec<(FactId, Vec<(BlobId, u64)>)>),
+    /// The answer to `Output::ReadFacts`.
+    FactsRead(JobId, Vec<(FactId, SignedFact)>),
     /// The own disk had no room for a blob: for a while nothing more is asked for, and others are told.
     DiskFull,
     /// All blobs of the fetch are durably held.
@@ -192,6 +198,8 @@ pub enum Output {
         /// Records, all or nothing.
         records: Vec<Record>,
     },
+    /// Disk: read all facts of the job, as the ledger has them after everything that was committed so far; answered with `Input::FactsRead`.
+    ReadFacts(JobId),
     /// Blob: have the whole input closure of this job here, durably: item lists, the inputs that they name, group inputs.
     FetchClosure {
         /// The job.
@@ -377,6 +385,13 @@ pub enum Event {
     Final(JobId, Vec<PinRun>),
     /// The job reached another state.
     State(JobId, filch_types::wire::JobState),
+    /// The bytes of so many packs were damaged here and nobody had them: their tasks run again.
+    ResultsLost {
+        /// The job.
+        job: JobId,
+        /// Packs.
+        packs: u32,
+    },
     /// Tasks could not be executed here and went back.
     Bounced {
         /// The job.

@@ -196,7 +196,7 @@ impl World {
                 return false;
             }
             let Some(kept) = self.hosts[h].disk.image.jobs.get(&job) else { continue };
-            let elsewhere = |id| others().any(|o| self.hosts[o].disk.image.has_fact(job, id));
+            let elsewhere = |id| others().any(|o| self.has_result(o, job, id));
             if !kept.facts.keys().filter(|id| !kept.outbox.contains(id)).all(elsewhere) {
                 return false;
             }
@@ -269,6 +269,7 @@ impl World {
                 host.store = store;
                 host.boot = 0;
                 host.rotten.clear();
+                host.decayed.clear();
             }
             DiskAfter::RolledBack => {
                 let images = self.hosts[h].disk.older.len();
@@ -375,32 +376,6 @@ impl World {
                 self.heal(pair.0, pair.1);
             }
         }
-    }
-
-    /// Damages an input blob of a job that another node holds too.
-    fn rot(&mut self, h: usize) -> bool {
-        let other = |w: &World, job| {
-            (0..w.hosts.len())
-                .any(|o| o != h && !w.hosts[o].frozen && w.holds_all(o, job) && !w.hosts[o].rotten.contains(&job))
-        };
-        let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.keys().copied().filter(|j| other(self, *j)).collect();
-        let Some(job) = self.streams.churn.pick(&jobs) else { return false };
-        let blobs: Vec<_> = self.info(job).map(|i| i.closure.iter().map(|b| b.0).collect()).unwrap_or_default();
-        let Some(blob) = self.streams.churn.pick(&blobs) else { return false };
-        if !self.hosts[h].shelf.durable(blob) || !self.hosts[h].shelf.rot(blob) {
-            return false;
-        }
-        self.note(|| format!("blob {blob:?} of {job:?} rots at n{h}"));
-        // Also jobs whose record is still on its way to the disk.
-        let needs = |j: &JobId| self.info(*j).is_some_and(|i| i.closure.iter().any(|(b, _)| *b == blob));
-        let here = |j: &JobId| self.hosts[h].disk.image.jobs.contains_key(j) || self.rot_alone(h, *j);
-        let jobs: Vec<JobId> = self.known.jobs.keys().copied().filter(|j| needs(j) && here(j)).collect();
-        for job in jobs {
-            self.hosts[h].rotten.insert(job);
-            let (life, delay) = (self.hosts[h].life, self.streams.churn.between(1_000, 10_000_000));
-            self.after(delay, Ev::Scrub { host: h, life, job });
-        }
-        true
     }
 
     /// A member sends a result of a task that nobody ran, in another member's name.

@@ -54,6 +54,10 @@ impl Image {
             Record::OutboxDone(_, id) => {
                 kept.outbox.remove(id);
             }
+            Record::Lost(_, id) => {
+                kept.facts.remove(id);
+                kept.outbox.remove(id);
+            }
             Record::Round(_, round) => kept.round = kept.round.max(*round),
             Record::Forget(_, f) => *kept = Kept { tombstone: Some(Arc::new(f.clone())), ..Kept::default() },
             Record::Drop(_) => {}

@@ -138,6 +138,8 @@ pub struct Host {
     pub contacts: BTreeSet<usize>,
     /// Jobs whose bytes rotted and that nobody has noticed yet.
     pub rotten: BTreeSet<JobId>,
+    /// Facts on its disk whose blobs rotted there, ever.
+    pub decayed: BTreeSet<filch_types::FactId>,
 }
 
 impl Host {

@@ -63,6 +63,7 @@ mod programs;
 mod queue;
 pub mod report;
 pub mod rng;
+mod rot;
 pub mod scenario;
 pub mod schedule;
 pub mod shelf;

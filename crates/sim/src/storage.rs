@@ -206,6 +206,13 @@ impl World {
         let checked = self.options.mutant != Some(Mutant::UncheckedRead);
         let read = self.hosts[h].shelf.read(blob, checked);
         if read == Read::Damaged {
+            let named = |k: &crate::disk::Kept| k.facts.keys().any(|f| self.known.facts.get(f).is_some_and(|i| i.closure.contains(&blob)));
+            let jobs = self.hosts[h].disk.image.jobs.iter().filter(|(_, k)| named(k));
+            let results: Vec<JobId> = jobs.map(|(j, _)| *j).collect();
+            for job in results {
+                let life = self.hosts[h].life;
+                self.after(0, Ev::Scrub { host: h, life, job });
+            }
             let needs = |j: &JobId| self.info(*j).is_some_and(|i| i.closure.iter().any(|(b, _)| *b == blob));
             let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.keys().copied().filter(needs).collect();
             for job in jobs {
@@ -277,28 +284,4 @@ impl World {
         self.after(0, Ev::Fetch { host: h, life, fetch: number });
     }
 
-    /// A scrub, or a read, finds what rotted.
-    pub(crate) fn scrub(&mut self, h: usize, job: JobId) {
-        let blobs = self.info(job).map(|i| i.closure.clone()).unwrap_or_default();
-        for (blob, _) in blobs {
-            if self.hosts[h].shelf.read(blob, true) == Read::Damaged {
-                self.hosts[h].rotten.insert(job);
-            }
-        }
-        // It stays on the list until the bytes are back: a node that stands still learns of it later.
-        if self.hosts[h].rotten.contains(&job) && !self.closure_durable(h, job) {
-            self.feed(h, Input::ClosureLost(job));
-        }
-    }
-
-    pub(crate) fn scrub_after_start(&mut self, h: usize) {
-        let jobs: Vec<JobId> = self.hosts[h].disk.image.jobs.iter().filter(|(_, k)| k.held).map(|(j, _)| *j).collect();
-        for job in jobs {
-            if !self.closure_durable(h, job) {
-                self.hosts[h].rotten.insert(job);
-                let (life, delay) = (self.hosts[h].life, self.streams.blobs.below(3_000_000));
-                self.after(delay, Ev::Scrub { host: h, life, job });
-            }
-        }
-    }
 }

@@ -140,6 +140,7 @@ pub(crate) fn kind(o: &Output) -> u64 {
         Output::Publish(s) => 50_000 + s.seq,
         Output::Commit { ticket, records, .. } => 60_000 + ticket.0 * 16 + records.len() as u64,
         Output::FetchClosure { .. } => 70_000,
+        Output::ReadFacts(_) => 150_000,
         Output::FetchBlobs { fetch, blobs, .. } => 80_000 + fetch.0 + blobs.len() as u64,
         Output::Release(_) => 90_000,
         Output::Launch(l) => 100_000 + l.id.0 + (u64::from(l.tasks.lo) << 32) + u64::from(l.tasks.hi),

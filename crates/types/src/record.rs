@@ -26,6 +26,8 @@ pub enum Record {
     Drop(JobId),
     /// The job was deleted: drop everything about it but the delete fact given here, the tombstone (P11).
     Forget(JobId, SignedFact),
+    /// The bytes that this fact names are gone and nobody has them: drop it, and its place in the outbox, as if it had never been here (P4).
+    Lost(JobId, FactId),
 }
 
 impl Record {
@@ -39,6 +41,7 @@ impl Record {
             | Record::OutboxDone(j, _)
             | Record::Round(j, _)
             | Record::Drop(j)
+            | Record::Lost(j, _)
             | Record::Forget(j, _) => *j,
         }
     }

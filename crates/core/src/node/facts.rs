@@ -129,7 +129,7 @@ impl Node {
             let skip_closure = self.planted(Mutant::ClosureAfterFact);
             let Some(job) = self.jobs.get_mut(&id) else { return };
             if job.fold.has(&fact_id) {
-                known.push(fact_id);
+                known.extend((!job.bare.has(&fact_id)).then_some(fact_id));
                 continue;
             }
             // A replica keeps facts once it keeps the job itself (P1).
@@ -204,12 +204,18 @@ impl Node {
     }
 
     pub(super) fn on_fetched(&mut self, fetch: FetchId) {
+        if self.mended(fetch, true) {
+            return;
+        }
         if let Some(f) = self.fetches.remove(&fetch) {
             self.store_facts(f.job, f.facts, Some(f.from));
         }
     }
 
     pub(super) fn on_fetch_failed(&mut self, fetch: FetchId, _why: String) {
+        if self.mended(fetch, false) {
+            return;
+        }
         // The sender, or anti-entropy, comes again.
         if let Some(f) = self.fetches.remove(&fetch)
             && let Some(job) = self.jobs.get_mut(&f.job)
@@ -278,6 +284,7 @@ impl Node {
                 continue;
             }
             self.counters.facts += 1;
+            job.bare.durable(*fact_id, fact);
             let change = match fact.body {
                 FactBody::Cancel if untold => job.fold.cancel_untold(),
                 _ if by_arrival => job.fold.apply_by_arrival(*fact_id, fact),
@@ -588,6 +595,7 @@ impl Node {
         }
         self.send_outbox(id, false);
         self.resend_replication(id);
+        self.mend(id);
         let Some(job) = self.jobs.get(&id) else { return };
         if !job.outbox.is_empty() {
             self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);

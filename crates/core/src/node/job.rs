@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::bag_leases::BagLeases;
 use super::bags::BagWork;
 use super::copies::{Copies, Pace};
+use super::damage::Bare;
 use super::fold::Fold;
 use super::leases::Leases;
 use super::lifelines::Lifelines;
@@ -272,6 +273,8 @@ pub(crate) struct Job {
     pub early: Vec<(NodeId, SignedFact)>,
     /// Facts on their way through fetch and commit.
     pub in_flight: BTreeSet<FactId>,
+    /// Facts whose blobs are gone from the own disk.
+    pub bare: Bare,
     /// Replicas known to hold exactly the same facts.
     pub settled: BTreeSet<NodeId>,
     /// Members of R that answered a digest with none: they do not keep the job, nothing is to be compared with them.
@@ -343,6 +346,7 @@ impl Job {
             unheard: 0,
             early: Vec::new(),
             in_flight: BTreeSet::new(),
+            bare: Bare::default(),
             settled: BTreeSet::new(),
             strangers: BTreeSet::new(),
             submission: None,

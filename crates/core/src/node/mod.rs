@@ -9,6 +9,7 @@ mod bag_leases;
 mod bags;
 mod beats;
 mod copies;
+mod damage;
 mod drain;
 mod facts;
 mod fold;
@@ -89,6 +90,8 @@ enum Then {
         ack: Option<NodeId>,
         made: Made,
     },
+    /// Facts whose bytes nobody has left the ledger.
+    Lost(JobId),
     /// A pack left the outbox.
     Delivered(JobId, FactId),
     /// A helper has forgotten the job.
@@ -188,6 +191,8 @@ pub struct Node {
     limits: VecDeque<(Timestamp, ReqId)>,
     commits: BTreeMap<Ticket, Then>,
     fetches: BTreeMap<FetchId, Fetch>,
+    /// Fetches of blobs that were here before, and their jobs.
+    mends: BTreeMap<FetchId, JobId>,
     launches: BTreeMap<LaunchId, Running>,
     /// Calls to split what runs.
     asks: BTreeMap<AskId, Ask>,
@@ -232,6 +237,7 @@ impl Node {
             limits: VecDeque::new(),
             commits: BTreeMap::new(),
             fetches: BTreeMap::new(),
+            mends: BTreeMap::new(),
             launches: BTreeMap::new(),
             asks: BTreeMap::new(),
             sought: BTreeSet::new(),
@@ -291,6 +297,8 @@ impl Node {
                     job.round = job.round.max(round);
                 }
             }
+            // A ledger drops the fact itself.
+            Record::Lost(..) => {}
             Record::Drop(id) => {
                 self.jobs.remove(&id);
             }
@@ -339,6 +347,8 @@ impl Node {
             Input::ClosureFailed(j, why) => self.on_closure_failed(j, why),
             Input::ClosureProgress(j, bytes) => self.on_closure_progress(j, bytes),
             Input::ClosureLost(j) => self.on_closure_lost(j),
+            Input::ResultsLost(j, facts) => self.on_results_lost(j, facts),
+            Input::FactsRead(j, facts) => self.on_facts_read(j, facts),
             Input::DiskFull => self.on_disk_full(),
             Input::Fetched(f) => self.on_fetched(f),
             Input::FetchFailed(f, why) => self.on_fetch_failed(f, why),
@@ -517,6 +527,7 @@ impl Node {
             }
             Some(Then::Facts { job, facts, ack, made }) => self.facts_durable(job, facts, ack, made),
             Some(Then::Round(job)) => self.round_durable(job),
+            Some(Then::Lost(job)) => self.facts_lost(job),
             Some(Then::Forgotten { askers, job }) => self.forgotten(job, askers),
             Some(Then::Delivered(..) | Then::Dropped(_) | Then::Nothing) | None => {}
         }
@@ -535,6 +546,7 @@ impl Node {
             }
             Some(Then::Facts { job, facts, made, .. }) => self.facts_failed(job, facts, made, why),
             Some(Then::Round(job)) => self.round_failed(job),
+            Some(Then::Lost(job)) => self.lose_failed(job),
             Some(Then::Delivered(job, pack)) => self.delivered_failed(job, pack),
             // Rows of it are still there.
             Some(Then::Dropped(job)) => self.timers.set(Timer::Bury(job), self.now + self.cfg.timing.resend),

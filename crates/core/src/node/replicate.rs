@@ -173,18 +173,6 @@ impl Node {
         }
     }
 
-    pub(super) fn on_closure_lost(&mut self, id: JobId) {
-        let me = self.id;
-        // A helper fetches what it needs when it needs it.
-        let Some(job) = self.jobs.get_mut(&id).filter(|j| j.role == Role::Replica) else { return };
-        job.held = false;
-        job.fetching = false;
-        job.holders.remove(&me);
-        job.settled.clear();
-        self.live.insert(id);
-        self.fetch_closure(id);
-    }
-
     /// The disk was full when the job was to be kept.
     pub(super) fn hold_failed(&mut self, id: JobId, why: String) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
@@ -277,6 +265,7 @@ impl Node {
         job.outbox.clear();
         job.in_flight.clear();
         job.settled.clear();
+        job.bare = Default::default();
         job.recorded = false;
         self.commit(Vec::new(), vec![filch_types::record::Record::Drop(id)], super::Then::Nothing);
     }

@@ -40,7 +40,7 @@ fn calm(world: &World) -> bool {
 
 /// Whether executions can be told fault by fault in such a run.
 fn countable(options: &Options) -> bool {
-    let of_processes = |c| matches!(c, Class::Crash | Class::Drain | Class::Sick | Class::Forge | Class::BitRot);
+    let of_processes = |c| matches!(c, Class::Crash | Class::Drain | Class::Sick | Class::Forge);
     let links = options.link.loss_ppm == 0 && options.link.dup_ppm == 0 && options.link.unreachable_ppm == 0;
     options.profile != Profile::OverBudget && links && options.faults.iter().all(|p| of_processes(p.fault.class()))
 }

@@ -22,7 +22,7 @@ fn rests(world: &World, h: usize, job: JobId, id: &FactId) -> Result<(), String>
     if !keeps || world.deleted_anywhere(job) {
         return Ok(());
     }
-    if let Some(b) = info.closure.iter().find(|b| !host.shelf.durable(**b)) {
+    if let Some(b) = info.closure.iter().find(|b| !host.shelf.durable(**b) && !host.decayed.contains(id)) {
         return Err(format!("n{h} keeps {id:?} of {job:?} without its blob {b:?}"));
     }
     let kept = host.disk.image.jobs.get(&job);
@@ -59,7 +59,7 @@ fn holds(world: &World, h: usize, job: JobId) -> Result<(), String> {
     let facts = host.disk.image.jobs.get(&job).into_iter().flat_map(|k| k.facts.keys());
     for id in facts {
         let blobs = world.known.facts.get(id).into_iter().flat_map(|f| f.closure.iter());
-        if let Some(b) = blobs.copied().find(|b| !host.shelf.durable(*b)) {
+        if let Some(b) = blobs.copied().find(|b| !host.shelf.durable(*b) && !host.decayed.contains(id)) {
             return Err(format!("n{h} holds {job:?} and keeps {id:?} without its blob {b:?}"));
         }
     }

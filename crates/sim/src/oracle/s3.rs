@@ -1,5 +1,5 @@
 //! S3: an acked fact stays until its job is deleted. A store that said `Stored` has the fact on disk from then on, across
-//! every restart, unless the disk itself is lost; and no job is dropped that nobody deleted. Guards P2, P11, P12.
+//! every restart, unless the disk itself is lost, or the bytes that the fact names and nobody has them; and no job is dropped that nobody deleted. Guards P2, P11, P12.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,7 +30,7 @@ impl S3 {
                 return Err(format!("n{h} has dropped {job:?} and facts that it had acked"));
             };
             if kept.tombstone.is_none()
-                && let Some(gone) = facts.iter().find(|f| !kept.facts.contains_key(f))
+                && let Some(gone) = facts.iter().find(|f| !kept.facts.contains_key(f) && !host.decayed.contains(f))
             {
                 return Err(format!("n{h} has lost {gone:?} of {job:?} that it had acked"));
             }
@@ -70,6 +70,12 @@ impl Oracle for S3 {
                 if keeps && member && !never && !world.deleted_anywhere(*job) {
                     return Err(format!("n{host} lets go of the blobs of {job:?} that nobody deleted"));
                 }
+            }
+            Seen::Durable { host, record: Record::Lost(job, fact) } if !world.hosts[*host].decayed.contains(fact) => {
+                return Err(format!("n{host} drops {fact:?} of {job:?} whose bytes it never lost"));
+            }
+            Seen::Durable { host, record: Record::Lost(job, fact) } if world.is_final(*job, fact, Some(*host)) => {
+                return Err(format!("n{host} drops {fact:?} of {job:?}, which is final"));
             }
             Seen::Durable { host, record: Record::Forget(job, _) } if !world.deleted_anywhere(*job) => {
                 return Err(format!("n{host} forgets {job:?} that nobody deleted"));

@@ -26,6 +26,8 @@ pub(crate) enum Ev {
     Kill { host: usize, life: u32, launch: LaunchId },
     Staging { host: usize, life: u32, launch: LaunchId },
     Scrub { host: usize, life: u32, job: JobId },
+    /// The ledger's thread comes to read all facts of a job.
+    ReadFacts { host: usize, life: u32, job: JobId },
     Submit { plan: usize },
     Act { plan: usize, action: usize },
     Fault { fault: usize },
@@ -126,6 +128,11 @@ impl World {
             Ev::Scrub { host, life, job } => {
                 if self.lives(host, life) {
                     self.scrub(host, job);
+                }
+            }
+            Ev::ReadFacts { host, life, job } => {
+                if self.lives(host, life) {
+                    self.read_all_facts(host, job);
                 }
             }
             Ev::Submit { plan } => self.client_submit(plan),

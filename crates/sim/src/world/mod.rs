@@ -213,6 +213,7 @@ impl World {
             ends: BTreeMap::new(),
             contacts: BTreeSet::new(),
             rotten: BTreeSet::new(),
+            decayed: BTreeSet::new(),
             options,
         });
     }

@@ -176,6 +176,10 @@ impl World {
             Output::SendFacts(to, job, facts) => self.send_facts(h, to, job, &facts),
             Output::Publish(summary) => self.publish(h, &summary),
             Output::Commit { ticket, blobs, records } => self.commit(h, ticket, blobs, records),
+            Output::ReadFacts(job) => {
+                let life = self.hosts[h].life;
+                self.after(0, Ev::ReadFacts { host: h, life, job });
+            }
             Output::FetchClosure { job, manifest, from } => self.fetch_closure(h, job, manifest, from),
             Output::FetchBlobs { fetch, job, blobs, from } => self.fetch_blobs(h, fetch, job, blobs, from),
             Output::Release(job) => self.release(h, job),
