@@ -144,6 +144,11 @@ pub enum EventKind {
         /// For people.
         why: String,
     },
+    /// Results were damaged on this node's disk and nobody had their bytes: their tasks run again.
+    ResultsLost {
+        /// Packs of results.
+        packs: u32,
+    },
     /// This node is going down.
     Draining,
     /// An event that this client does not know.

@@ -41,7 +41,7 @@ pub use crate::error::{OpenError, PutError, ReadError, ReceiveError, SyncError};
 pub use crate::read::BlobReader;
 pub use crate::rebuild::Rebuilt;
 pub use crate::receive::Receiver;
-pub use crate::store::{BlobStore, Fsync, Options, SystemFsync, Take, Usage};
+pub use crate::store::{BlobStore, Fsync, OnDamage, Options, SystemFsync, Take, Usage};
 
 /// Bytes of one verified piece; transfers start at multiples of it.
 pub const PIECE: u64 = 16 * 1024;

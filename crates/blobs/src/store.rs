@@ -98,10 +98,19 @@ pub(crate) struct Inner {
     /// The file system cannot share blocks; do not ask again.
     pub(crate) no_reflink: AtomicBool,
     rebuilt: Option<Rebuilt>,
+    on_damage: std::sync::OnceLock<OnDamage>,
     _lock: File,
 }
 
+/// Told of blobs that were dropped because their bytes did not match: on whatever thread read them, so it must not block.
+pub type OnDamage = Box<dyn Fn(BlobId) + Send + Sync>;
+
 impl BlobStore {
+    /// Has `told` called for every blob that a read finds damaged, whoever reads. The first call counts.
+    pub fn on_damage(&self, told: OnDamage) {
+        let _ = self.inner.on_damage.set(told);
+    }
+
     /// Opens or creates the store in `dir`. After a crash the index is checked first; large files that it does not name, a
     /// pack's unsynced tail and temporary files are removed. A damaged index is made again, which reads all blobs: see `rebuilt`.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
@@ -124,6 +133,7 @@ impl BlobStore {
             round_done: Condvar::new(),
             no_reflink: AtomicBool::new(false),
             rebuilt,
+            on_damage: std::sync::OnceLock::new(),
             _lock: lock,
         };
         inner.recover().map_err(io)?;
@@ -203,6 +213,10 @@ impl Inner {
             tracing::warn!(blob = %id, len = entry.len, "a blob does not match its name and is dropped");
             state.subtract(id, entry);
             self.unlink(id, entry);
+        }
+        drop(state);
+        if let Some(told) = self.on_damage.get() {
+            told(id);
         }
         ReadError::Damaged(id)
     }

@@ -469,3 +469,87 @@ fn s5_an_owner_without_its_disk_hears_all_others_before_it_pins() {
     assert!(!pins(&a.ask(2, digest(own.facts, own.xor)).1), "and another one was not heard");
     assert!(pins(&a.ask(3, digest(own.facts, own.xor)).1), "all agree");
 }
+
+/// A member of R that keeps a result of node 1 with a blob, and found that blob damaged. What it wants then.
+fn decayed(pinned: bool) -> (Alone, JobId, filch_types::FactId, Vec<Output>) {
+    let mut a = Alone::new(2);
+    a.peer(1);
+    let (nonce, replicas) = (Nonce([3; 16]), vec![id(1), id(2)]);
+    let manifest = Manifest { owner: id(1), nonce, created_ms: 0, k: 2, r: 2, replicas, spec: spec(1) };
+    let signed = SignedManifest::sign(&manifest, &Simulated(id(1))).unwrap();
+    let job = signed.job();
+    let (_, out) = a.ask(1, Request::Replicate(signed));
+    a.commit_all(&out);
+    let blob = filch_types::BlobId([5; 32]);
+    let stdout = filch_types::result::Stream { kept: filch_types::Content::Blob(blob, 9000), total: 9000 };
+    let outcome = Outcome::Success(TaskOutput { stdout, ..TaskOutput::default() });
+    let run = ResultRun { lo: 0, count: 1, attempt: 1, wall_us: 1, outcome };
+    let body = FactBody::Pack(vec![run]);
+    let pack = SignedFact::sign(&Fact { job, by: id(1), body }, &Simulated(id(1))).unwrap();
+    let fact = pack.id();
+    let out = a.give(Input::Message(id(1), Message::Facts(vec![pack])));
+    let out = a.give(Input::Fetched(fetch(&out).expect("closure first")));
+    a.commit_all(&out);
+    if pinned {
+        let body = FactBody::Pin(vec![filch_types::fact::PinRun { lo: 0, count: 1, pack: fact }]);
+        let pin = SignedFact::sign(&Fact { job, by: id(1), body }, &Simulated(id(1))).unwrap();
+        let out = a.give(Input::Message(id(1), Message::Facts(vec![pin])));
+        a.commit_all(&out);
+    }
+    assert_eq!(a.node.job(job).unwrap().state, JobState::Succeeded);
+    let out = a.give(Input::ResultsLost(job, vec![(fact, vec![(blob, 9000)])]));
+    (a, job, fact, out)
+}
+
+fn fetch(out: &[Output]) -> Option<filch_core::FetchId> {
+    out.iter().find_map(|o| match o {
+        Output::FetchBlobs { fetch, .. } => Some(*fetch),
+        _ => None,
+    })
+}
+
+/// Fails the fetch, and those that follow in the next seconds.
+fn nobody_has_it(a: &mut Alone, mut out: Vec<Output>) -> Vec<Output> {
+    let mut all = Vec::new();
+    for _ in 0..40 {
+        if let Some(f) = fetch(&out) {
+            all.extend(a.give(Input::FetchFailed(f, "nobody".into())));
+        }
+        out = a.pass(500);
+        all.extend(out.iter().cloned());
+    }
+    all
+}
+
+#[test]
+fn p4_a_result_whose_bytes_are_damaged_is_fetched_from_the_others() {
+    let (mut a, job, _, out) = decayed(false);
+    let f = fetch(&out).expect("asked for at once");
+    let out = a.give(Input::Fetched(f));
+    assert!(!out.iter().any(|o| matches!(o, Output::Commit { .. })));
+    assert_eq!(a.node.job(job).unwrap().state, JobState::Succeeded);
+}
+
+#[test]
+fn p4_losing_the_bytes_everywhere_loses_done() {
+    let (mut a, job, fact, out) = decayed(false);
+    let all = nobody_has_it(&mut a, out);
+    let lost = all.iter().find_map(|o| match o {
+        Output::Commit { ticket, records, .. } if records.contains(&Record::Lost(job, fact)) => Some(*ticket),
+        _ => None,
+    });
+    let out = a.give(Input::Committed(lost.expect("the ledger is told first")));
+    assert!(out.iter().any(|o| matches!(o, Output::ReadFacts(j) if *j == job)));
+    a.give(Input::FactsRead(job, vec![]));
+    assert_eq!(a.node.job(job).unwrap().state, JobState::Active, "the task runs again");
+}
+
+#[test]
+fn s5_what_is_final_stays_though_nobody_has_its_bytes() {
+    let (mut a, job, fact, out) = decayed(true);
+    let all = nobody_has_it(&mut a, out);
+    let drops = |o: &Output| matches!(o, Output::Commit { records, .. } if records.contains(&Record::Lost(job, fact)));
+    assert!(!all.iter().any(drops));
+    assert!(fetch(&all).is_some(), "and is looked for, ever more rarely");
+    assert_eq!(a.node.job(job).unwrap().state, JobState::Succeeded);
+}

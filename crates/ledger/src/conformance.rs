@@ -10,13 +10,14 @@ use crate::{Ledger, ReplayStats};
 
 /// Runs every case; `fresh` makes an empty ledger, `reopen` ends one as a crash would and opens it again.
 pub fn run<L: Ledger>(mut fresh: impl FnMut() -> L, mut reopen: impl FnMut(L) -> L) {
-    let cases: [(&str, Case<L>); 9] = [
+    let cases: [(&str, Case<L>); 10] = [
         ("every kind of record comes back", every_kind_comes_back),
         ("a manifest comes before what belongs to it", manifests_first),
         ("forget keeps only the tombstone", forget_keeps_the_tombstone),
         ("drop keeps nothing", drop_keeps_nothing),
         ("a group applies in order", order_within_a_group),
         ("the same fact is kept once", same_fact_once),
+        ("a lost fact is gone", a_lost_fact_is_gone),
         ("the highest round wins", highest_round_wins),
         ("bytes that are not the id are not handed out", wrong_bytes_are_dropped),
         ("notes", notes),
@@ -177,6 +178,38 @@ fn same_fact_once<L: Ledger>(fresh: Fresh<'_, L>, reopen: Reopen<'_, L>) {
     commit(&mut ledger, &[record(a)]);
     let ledger = reopen(ledger);
     assert_eq!(ledger.reader().fact(a, id).expect("fact"), Some(fact.clone()), "also before any replay");
+}
+
+fn a_lost_fact_is_gone<L: Ledger>(fresh: Fresh<'_, L>, reopen: Reopen<'_, L>) {
+    let mut ledger = fresh();
+    let ((job, manifest), (other, _)) = (a_manifest(1), a_manifest(2));
+    let ((a, lost), (b, stays)) = (a_fact(5, 30), a_fact(6, 40));
+    commit(&mut ledger, &[Record::Manifest(job, manifest.clone()), Record::Fact(job, a, lost.clone())]);
+    commit(
+        &mut ledger,
+        &[Record::Outbox(job, a), Record::Fact(job, b, stays.clone()), Record::Fact(other, a, lost.clone())],
+    );
+    commit(&mut ledger, &[Record::Lost(job, a), Record::Lost(job, FactId([9; 32]))]);
+    let all = |ledger: &L| {
+        let mut out = Vec::new();
+        ledger.reader().facts(job, &mut |id, fact| out.push((id, fact))).expect("facts");
+        out
+    };
+    assert_eq!(all(&ledger), vec![(b, stays.clone())]);
+    assert_eq!(ledger.reader().fact(job, a).expect("fact"), None);
+    let mut ledger = reopen(ledger);
+    let want = vec![
+        Record::Manifest(job, manifest),
+        Record::Fact(job, b, stays.clone()),
+        Record::Fact(other, a, lost.clone()),
+    ];
+    assert_eq!(sorted(replayed(&mut ledger).0), sorted(want));
+    commit(&mut ledger, &[Record::Fact(job, a, lost.clone())]);
+    let mut found = all(&ledger);
+    found.sort_by_key(|(id, _)| *id);
+    let mut both = vec![(a, lost), (b, stays)];
+    both.sort_by_key(|(id, _)| *id);
+    assert_eq!(found, both, "it may come back");
 }
 
 fn highest_round_wins<L: Ledger>(fresh: Fresh<'_, L>, reopen: Reopen<'_, L>) {

@@ -64,6 +64,8 @@ pub trait Ledger: Send {
 pub trait LedgerReader: Send + Sync {
     /// A fact whose bytes hash to `id`. Bytes that do not are dropped, and the answer is `None`: fetch it from a peer.
     fn fact(&self, job: JobId, id: FactId) -> Result<Option<SignedFact>, LedgerError>;
+    /// Hands out all facts of a job, as of some moment after the last commit that returned. Those that do not match their check are left out.
+    fn facts(&self, job: JobId, sink: &mut dyn FnMut(FactId, SignedFact)) -> Result<(), LedgerError>;
     /// A manifest whose bytes hash to `job`.
     fn manifest(&self, job: JobId) -> Result<Option<SignedManifest>, LedgerError>;
     /// A note set with `put_meta`.

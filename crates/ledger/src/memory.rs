@@ -46,6 +46,10 @@ impl Kept {
             Record::OutboxDone(job, id) => {
                 self.outbox.remove(&(*job, *id));
             }
+            Record::Lost(job, id) => {
+                self.facts.remove(&(*job, *id));
+                self.outbox.remove(&(*job, *id));
+            }
             Record::Round(job, round) => {
                 let kept = self.rounds.entry(*job).or_default();
                 *kept = (*kept).max(*round);
@@ -126,6 +130,18 @@ impl Ledger for MemoryLedger {
 impl LedgerReader for MemoryLedger {
     fn fact(&self, job: JobId, id: FactId) -> Result<Option<SignedFact>, LedgerError> {
         Ok(self.kept().facts.get(&(job, id)).filter(|f| f.id() == id).cloned())
+    }
+
+    fn facts(&self, job: JobId, sink: &mut dyn FnMut(FactId, SignedFact)) -> Result<(), LedgerError> {
+        let facts: Vec<(FactId, SignedFact)> = self
+            .kept()
+            .facts
+            .range((job, FIRST)..=(job, LAST))
+            .filter(|((_, id), f)| f.id() == *id)
+            .map(|((_, id), f)| (*id, f.clone()))
+            .collect();
+        facts.into_iter().for_each(|(id, fact)| sink(id, fact));
+        Ok(())
     }
 
     fn manifest(&self, job: JobId) -> Result<Option<SignedManifest>, LedgerError> {

@@ -53,6 +53,7 @@ pub fn job_of(event: &filch_core::Event) -> Option<JobId> {
         | E::Copied { job, .. }
         | E::Stole { job, .. }
         | E::Reclaimed { job, .. }
+        | E::ResultsLost { job, .. }
         | E::Bounced { job, .. } => Some(*job),
     }
 }

@@ -17,6 +17,7 @@
 pub mod clock;
 pub mod cluster_key;
 pub mod config;
+mod damage;
 pub mod datadir;
 mod delivery;
 mod disk;

@@ -10,6 +10,7 @@ use filch_net::{Command, Net};
 use filch_types::wire::{Refusal, Response};
 use tokio_util::sync::CancellationToken;
 
+use crate::damage::Damage;
 use crate::delivery::Deliveries;
 use crate::disk::Disk;
 use crate::driver::{Inbox, Outlet};
@@ -32,6 +33,8 @@ pub struct Dispatch {
     pub facts: Arc<Facts>,
     /// Closures and result blobs.
     pub jobs: Arc<Jobs>,
+    /// Results whose blobs are gone.
+    pub damage: Arc<Damage>,
     /// Launches.
     pub stager: Arc<Stager>,
     /// Output files.
@@ -82,6 +85,13 @@ impl Dispatch {
             Event::Rejected(who, why) if self.complaints.may() => {
                 tracing::warn!(peer = ?who, why, "dropped what a peer sent");
             }
+            Event::ResultsLost { job, packs } => {
+                tracing::warn!(
+                    ?job,
+                    packs,
+                    "nobody has the bytes of results that were damaged here: their tasks run again"
+                );
+            }
             Event::Bounced { job, tasks, why } if self.complaints.may() => {
                 tracing::warn!(?job, lo = tasks.lo, count = tasks.len(), why, "tasks went back");
             }
@@ -118,6 +128,7 @@ impl Outlet for Dispatch {
                 self.facts.remember(&records);
                 self.disk.commit(ticket, blobs, records);
             }
+            Output::ReadFacts(job) => self.damage.read_facts(job),
             Output::FetchClosure { job, manifest, from } => self.jobs.closure(job, manifest, from),
             Output::FetchBlobs { fetch, job, blobs, from } => self.jobs.blobs(fetch, job, blobs, from),
             Output::Release(job) => self.jobs.release(job),

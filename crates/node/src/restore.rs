@@ -2,27 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use filch_blobs::{BlobStore, PutError};
 use filch_core::Node;
 use filch_core::view::Role;
 use filch_ledger::{CommitError, Ledger, RedbLedger};
 use filch_types::record::Record;
-use filch_types::{BlobId, JobId, Manifest, NodeId, SignedFact};
-use tokio_util::sync::CancellationToken;
+use filch_types::{BlobId, FactId, JobId, Manifest, SignedFact};
 
+use crate::damage::{self, Lost};
 use crate::datadir::DataDir;
 use crate::delivery;
 use crate::error::UpError;
-use crate::transfer::closure::Holder;
 
 /// The note that names the store of which the ledger is a part.
 const STORE: &str = "store";
-/// Between two tries to fetch blobs of results that are gone.
-const AGAIN: Duration = Duration::from_secs(30);
-/// So many tries; after that whoever reads such a result asks for its bytes.
-const TRIES: u32 = 20;
 
 /// What the ledger had at the start.
 pub struct Restored {
@@ -32,15 +26,8 @@ pub struct Restored {
     pub jobs: Vec<(JobId, Arc<Manifest>)>,
     /// Notes on deliveries.
     pub notes: Vec<(String, Vec<u8>)>,
-    /// Blobs of results that are not here any more, with the nodes that should have them.
-    pub gone: Vec<Gone>,
-}
-
-/// Blobs of a job's results.
-pub struct Gone {
-    job: JobId,
-    blobs: Vec<(BlobId, u64)>,
-    from: Vec<NodeId>,
+    /// Results whose blobs are not here any more.
+    pub lost: Vec<(JobId, Lost)>,
 }
 
 /// A store that lost its ledger has forgotten what others believe it holds: it goes on as another store (a wiped store is no holder).
@@ -76,55 +63,47 @@ pub fn restore(mut node: Node, ledger: &mut RedbLedger, store: &BlobStore) -> Re
         if let Record::Held(job) = &record {
             held.push(*job);
         }
-        if let (Some(results), Record::Fact(job, _, fact)) = (&mut results, &record) {
-            results.keep(store, *job, fact);
+        if let (Some(results), Record::Fact(job, id, fact)) = (&mut results, &record) {
+            results.keep(store, *job, *id, fact);
         }
         node.restore(record);
     })?;
     tracing::info!(?stats, "ledger replayed");
-    let gone = results.map(|r| r.gone(&node, store)).unwrap_or_default();
+    let lost = results.map(|r| r.lost(store)).unwrap_or_default();
     release_unknown(&node, store);
     let me = node.id();
     let jobs = node.jobs().into_iter().filter(|j| j.role == Role::Replica || j.owner == me);
     let jobs = jobs.filter_map(|j| Some((j.job, j.manifest?))).filter(|(_, m)| m.owner == me).collect();
     let notes = ledger.reader().metas(delivery::PREFIX)?;
-    Ok((node, Restored { held, jobs, notes, gone }))
+    Ok((node, Restored { held, jobs, notes, lost }))
 }
 
 /// Blobs of results after the index was made again: nobody holds them, and some may be gone.
 #[derive(Default)]
 struct Results {
-    gone: BTreeMap<JobId, Vec<(BlobId, u64)>>,
+    lost: BTreeMap<JobId, Lost>,
 }
 
 impl Results {
-    fn keep(&mut self, store: &BlobStore, job: JobId, fact: &SignedFact) {
-        let Ok(fact) = fact.decode() else { return };
-        let blobs: Vec<(BlobId, u64)> = fact.closure().collect();
-        let ids: Vec<BlobId> = blobs.iter().map(|(id, _)| *id).collect();
+    fn keep(&mut self, store: &BlobStore, job: JobId, id: FactId, signed: &SignedFact) {
+        let Ok(fact) = signed.decode() else { return };
+        let ids: Vec<BlobId> = fact.closure().map(|(id, _)| id).collect();
         warn_or_end(store.retain(job, &ids), "the blobs of results cannot be held");
-        let missing = blobs.into_iter().filter(|(id, _)| !store.has(*id));
-        for blob in missing {
-            self.gone.entry(job).or_default().push(blob);
+        if let Some(lost) = damage::lost_of(id, signed, |b| !store.has(*b)) {
+            self.lost.entry(job).or_default().push(lost);
         }
     }
 
-    fn gone(self, node: &Node, store: &BlobStore) -> Vec<Gone> {
+    fn lost(self, store: &BlobStore) -> Vec<(JobId, Lost)> {
         warn_or_end(store.sync(&[]).map_err(PutError::Sync), "the blobs of results cannot be held");
-        let me = node.id();
-        let others =
-            |job| node.job(job).map(|v| v.replicas).unwrap_or_default().into_iter().filter(|n| *n != me).collect();
-        let gone = self.gone.into_iter().map(|(job, mut blobs)| {
-            blobs.sort_unstable();
-            blobs.dedup();
+        for (job, lost) in &self.lost {
             tracing::warn!(
                 ?job,
-                blobs = blobs.len(),
+                packs = lost.len(),
                 "blobs of results are gone; they are fetched from the job's other replicas"
             );
-            Gone { job, blobs, from: others(job) }
-        });
-        gone.collect()
+        }
+        self.lost.into_iter().collect()
     }
 }
 
@@ -147,29 +126,5 @@ fn warn_or_end(result: Result<(), PutError>, what: &str) {
         Err(e) if e.is_fatal() => crate::fatal::disk(&e.to_string()),
         Err(e) => tracing::warn!(%e, "{what}"),
         Ok(()) => {}
-    }
-}
-
-/// Fetches what is gone, again and again until it is here, but not for ever.
-pub async fn fetch_again(holder: Holder, gone: Vec<Gone>, ending: CancellationToken) {
-    let mut left = gone;
-    for _ in 0..TRIES {
-        let mut failed = Vec::new();
-        for g in left {
-            match holder.hold(g.job, g.blobs.clone(), &g.from, &|_| ()).await {
-                Ok(()) => tracing::info!(job = ?g.job, blobs = g.blobs.len(), "blobs of results are here again"),
-                Err(e) => {
-                    tracing::info!(job = ?g.job, %e, "blobs of results cannot be had now");
-                    failed.push(g);
-                }
-            }
-        }
-        left = failed;
-        if left.is_empty() || tokio::time::timeout(AGAIN, ending.cancelled()).await.is_ok() {
-            return;
-        }
-    }
-    for g in left {
-        tracing::warn!(job = ?g.job, blobs = g.blobs.len(), "nobody had these blobs of results; they are asked for again when they are read");
     }
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::damage::Damage;
 use crate::datadir::{DataDir, DataDirError};
 use crate::delivery::{self, Deliveries};
 use crate::disk::Disk;
@@ -204,11 +205,15 @@ impl RunningNode {
         let store = BlobStore::open(&dir.blobs(), filch_blobs::Options::default())?;
         let lists = Arc::new(Lists::new(store.clone()));
         let held = Arc::new(HeldJobs::default());
-        let lost = lost(&inbox, &held);
+        let mut ledger = RedbLedger::open(&dir.ledger())?;
+        let damage = Damage::new(inbox.clone(), held.clone(), ledger.reader(), runtime.clone());
+        let told = damage.clone();
+        store.on_damage(Box::new(move |blob| told.blob(blob)));
+        let told = damage.clone();
+        let lost: Arc<dyn Fn(BlobId) + Send + Sync> = Arc::new(move |blob| told.blob(blob));
         let host = Arc::new(StoreHost::new(store.clone(), lists.clone(), lost.clone()));
         let exec = start_exec(&config, &dir, me, host, &inbox)?;
 
-        let mut ledger = RedbLedger::open(&dir.ledger())?;
         restore::settle_store(&mut dir, &mut ledger)?;
         let node = new_node(&config, &dir, machine, keys, &exec)?;
         let (node, restored) = restore::restore(node, &mut ledger, &store)?;
@@ -228,6 +233,7 @@ impl RunningNode {
         if store.rebuilt().is_some() {
             // Nobody holds the blobs of closures any more either, and some may be gone.
             held.take_all().into_iter().for_each(|job| inbox.push(Input::ClosureLost(job)));
+            restored.lost.into_iter().for_each(|(job, lost)| inbox.push(Input::ResultsLost(job, lost)));
         }
         let deliveries = Deliveries::new(
             delivery::Tools {
@@ -242,13 +248,13 @@ impl RunningNode {
             runtime.clone(),
         );
         let drained = CancellationToken::new();
-        let again = holder.clone();
         let dispatch = Dispatch {
             inbox: inbox.clone(),
             net: net.clone(),
             disk: disk.clone(),
             facts: Facts::new(reader, net.clone(), runtime.clone(), stats.clone()),
             jobs: Jobs::new(holder.clone(), held.clone(), inbox.clone(), runtime.clone()),
+            damage,
             stager: Stager::new(holder, exec.clone(), inbox.clone(), held, runtime.clone()),
             deliveries: deliveries.clone(),
             events: events.clone(),
@@ -273,7 +279,6 @@ impl RunningNode {
         let pump = tokio::spawn(pump.run(net_events));
         let down = Down::new(config.grace);
         let ending = CancellationToken::new();
-        tokio::spawn(restore::fetch_again(again, restored.gone, ending.clone()));
         let swept = store.clone();
         let app = Arc::new(App {
             facts: http::Facts {
@@ -374,18 +379,6 @@ async fn within(limit: Duration, what: &str, work: impl FnOnce() + Send + 'stati
     if tokio::time::timeout(limit, tokio::task::spawn_blocking(work)).await.is_err() {
         tracing::warn!("{what} did not end within {limit:?}; it ends with the process");
     }
-}
-
-/// A blob that should be here is not: the jobs that count on it look for it again.
-fn lost(inbox: &Arc<Inbox>, held: &Arc<HeldJobs>) -> Arc<dyn Fn(BlobId) + Send + Sync> {
-    let (inbox, held) = (inbox.clone(), held.clone());
-    Arc::new(move |blob| {
-        tracing::warn!(?blob, "a blob is missing or damaged; jobs check their inputs again");
-        // Which jobs name the blob is not kept anywhere. Damage is rare, and a check of what is here costs little.
-        for job in held.take_all() {
-            inbox.push(Input::ClosureLost(job));
-        }
-    })
 }
 
 fn start_exec(

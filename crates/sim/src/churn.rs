@@ -479,6 +479,7 @@ impl World {
                 core.insert(h);
             }
         }
+        self.keep_sound_copies(&mut core);
         let works = |h: &usize| self.hosts[*h].options.slots > 0 && self.hosts[*h].options.able;
         if !core.iter().any(works)
             && let Some(h) = order.iter().copied().find(works)

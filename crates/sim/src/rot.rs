@@ -49,7 +49,9 @@ impl World {
             for id in kept.facts.keys() {
                 let Some(info) = self.known.facts.get(id) else { continue };
                 let elsewhere = || (0..self.hosts.len()).any(|o| o != h && self.has_result(o, job, id));
-                if !info.closure.is_empty() && (kept.outbox.contains(id) || elsewhere()) {
+                // An owner may make final what is here only, before it notices.
+                let owner = self.info(job).is_some_and(|i| i.manifest.owner == self.hosts[h].id);
+                if !info.closure.is_empty() && ((kept.outbox.contains(id) && !owner) || elsewhere()) {
                     found.extend(info.closure.iter().map(|b| (job, *id, *b)));
                 }
             }
@@ -67,11 +69,28 @@ impl World {
         true
     }
 
-    /// Whether this node keeps a fact and all that it names, and stays.
+    /// Whether this node keeps a job with this fact and all that the fact names, and stays. A helper forgets both.
     pub(crate) fn has_result(&self, h: usize, job: JobId, fact: &FactId) -> bool {
         let host = &self.hosts[h];
         let blobs = self.known.facts.get(fact).map(|i| &i.closure);
-        !host.frozen && host.disk.image.has_fact(job, fact) && blobs.is_some_and(|b| b.iter().all(|b| host.shelf.durable(*b)))
+        let keeps = host.disk.image.jobs.get(&job).is_some_and(|k| k.held);
+        keeps
+            && !host.frozen
+            && host.disk.image.has_fact(job, fact)
+            && blobs.is_some_and(|b| b.iter().all(|b| host.shelf.durable(*b)))
+    }
+
+    /// Whoever keeps a fact whose bytes rotted needs somebody in the core who has them.
+    pub(crate) fn keep_sound_copies(&self, core: &mut std::collections::BTreeSet<usize>) {
+        for h in core.clone() {
+            for fact in &self.hosts[h].decayed {
+                let Some(job) = self.known.facts.get(fact).map(|i| i.fact.job) else { continue };
+                let sound = |o: &usize| self.has_result(*o, job, fact);
+                if self.hosts[h].disk.image.has_fact(job, fact) && !core.iter().any(sound) {
+                    core.extend((0..self.hosts.len()).find(sound));
+                }
+            }
+        }
     }
 
     /// Whether a pin on this node's disk, or on any if none is named, makes something of the fact final.
@@ -99,7 +118,7 @@ impl World {
         }
     }
 
-    /// The same for what results name. Looked at again until the bytes are back, or the facts gone.
+    /// The same for what results name.
     fn scrub_results(&mut self, h: usize, job: JobId) {
         let decayed: Vec<_> = self.hosts[h].decayed.iter().copied().collect();
         let mut lost = Vec::new();
@@ -116,8 +135,6 @@ impl World {
             }
         }
         if !lost.is_empty() {
-            let (life, again) = (self.hosts[h].life, self.streams.blobs.between(10_000_000, 20_000_000));
-            self.after(again, Ev::Scrub { host: h, life, job });
             self.feed(h, Input::ResultsLost(job, lost));
         }
     }

@@ -206,7 +206,9 @@ impl World {
         let checked = self.options.mutant != Some(Mutant::UncheckedRead);
         let read = self.hosts[h].shelf.read(blob, checked);
         if read == Read::Damaged {
-            let named = |k: &crate::disk::Kept| k.facts.keys().any(|f| self.known.facts.get(f).is_some_and(|i| i.closure.contains(&blob)));
+            let named = |k: &crate::disk::Kept| {
+                k.facts.keys().any(|f| self.known.facts.get(f).is_some_and(|i| i.closure.contains(&blob)))
+            };
             let jobs = self.hosts[h].disk.image.jobs.iter().filter(|(_, k)| named(k));
             let results: Vec<JobId> = jobs.map(|(j, _)| *j).collect();
             for job in results {
@@ -283,5 +285,4 @@ impl World {
         self.hosts[h].fetches.insert(number, fetch);
         self.after(0, Ev::Fetch { host: h, life, fetch: number });
     }
-
 }

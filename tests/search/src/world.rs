@@ -513,6 +513,7 @@ impl World {
             Output::Publish(_)
             | Output::Reply(..)
             | Output::Release(_)
+            | Output::ReadFacts(_)
             | Output::Drained
             | Output::Split { .. }
             | Output::Checkpoint(_) => {}

@@ -217,6 +217,9 @@ fn phrase(event: &EventKind) -> String {
         EventKind::Delivered { files, dir } => format!("{} written in {dir}", count(*files, "file")),
         EventKind::DeliveryFailed { path, why } => format!("{path} could not be written: {why}"),
         EventKind::State { state } => format!("the job is {}", state.word()),
+        EventKind::ResultsLost { packs } => {
+            format!("{packs} packs of results were damaged here and nobody had them: their tasks run again")
+        }
         EventKind::Bounced { task, tasks, why } => {
             format!("{} from {task} on could not be run here: {why}", count(u64::from(*tasks), "task"))
         }

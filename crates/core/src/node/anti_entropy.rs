@@ -103,6 +103,7 @@ impl Node {
 
     /// What a peer has in the buckets that differ: pull what is missing here, push what is missing there.
     pub(super) fn on_fact_ids(&mut self, from: NodeId, id: JobId, buckets: Vec<u8>, facts: Vec<FactId>, more: bool) {
+        let me = self.id;
         let theirs: BTreeSet<FactId> = facts.into_iter().collect();
         self.known_there(id);
         let drop = self.planted(Mutant::DeleteByAbsence) || self.planted(Mutant::LastWriterWins);
@@ -121,6 +122,13 @@ impl Node {
         }
         if !more && theirs.iter().all(|f| job.fold.has(f)) {
             job.compared(from);
+        }
+        // A reader's facts may outlive every replica that had them: then they count for nothing (P4), and there is work again.
+        let ended = matches!(job.state, JobState::Succeeded | JobState::Failed);
+        let grants = job.heard.as_ref().is_some_and(|h| h.state == JobState::Active && h.grantable > 0);
+        let reader = job.role == Role::Observer && job.manifest.owner != me;
+        if reader && ended && grants && from == job.steward_id && !extra.is_empty() {
+            return self.let_go(id, extra);
         }
         let replica = job.role == Role::Replica && job.replicas.contains(&from);
         let more = more || missing.len() == MAX_PULL;

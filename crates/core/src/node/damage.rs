@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use filch_types::fact::SignedFact;
+use filch_types::fact::{FactBody, SignedFact};
 use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::time::Span;
@@ -41,6 +41,8 @@ pub(crate) struct Bare {
     next: Timestamp,
     /// Being dropped: the ledger is told, then the fold is made again from what is left there.
     going: BTreeSet<FactId>,
+    /// Pins on their way to the disk: what they name is final as soon as they are there.
+    pins: BTreeSet<FactId>,
     /// Facts that became durable while the fold is being made again.
     meanwhile: Option<Vec<(FactId, Arc<Fact>)>>,
 }
@@ -52,6 +54,20 @@ impl Bare {
     }
     fn open(&self) -> impl Iterator<Item = (&FactId, &Vec<(BlobId, u64)>)> {
         self.facts.iter().filter(|(f, _)| !self.going.contains(*f))
+    }
+    /// Whether the fact is on its way out.
+    pub fn is_going(&self, id: &FactId) -> bool {
+        self.going.contains(id)
+    }
+    /// A fact is on its way to the disk.
+    pub fn coming(&mut self, id: FactId, fact: &Fact) {
+        if matches!(fact.body, FactBody::Pin(_)) {
+            self.pins.insert(id);
+        }
+    }
+    /// It is not any more.
+    pub fn came(&mut self, id: &FactId) {
+        self.pins.remove(id);
     }
     /// A fact is durable: it must not be missing in a fold that is being made from an older reading of the ledger.
     pub fn durable(&mut self, id: FactId, fact: &Arc<Fact>) {
@@ -98,8 +114,11 @@ impl Node {
         let (me, now) = (self.id, self.now);
         let Some(job) = self.jobs.get(&id) else { return };
         let some: Vec<FactId> = job.bare.open().map(|(f, _)| *f).take(MAX_MENDED).collect();
-        if some.is_empty() || job.bare.mending.is_some() || now < job.bare.next {
+        if some.is_empty() || job.bare.mending.is_some() {
             return;
+        }
+        if now < job.bare.next {
+            return self.timers.sooner(Timer::Resend(id), job.bare.next);
         }
         let blobs: BTreeSet<(BlobId, u64)> =
             job.bare.open().take(MAX_MENDED).flat_map(|(_, blobs)| blobs.iter().copied()).collect();
@@ -143,8 +162,22 @@ impl Node {
     /// Nobody has the bytes: facts that are not final go.
     fn give_up(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
+        if !job.bare.pins.is_empty() {
+            // The next round knows what they make final.
+            return;
+        }
         let open = job.bare.open().map(|(f, _)| f);
         let going: Vec<FactId> = open.filter(|f| !is_final(job, f)).take(MAX_MENDED).copied().collect();
+        self.let_go(id, going);
+    }
+
+    /// These facts go from the ledger, then from the fold.
+    pub(super) fn let_go(&mut self, id: JobId, mut going: Vec<FactId>) {
+        let Some(job) = self.jobs.get(&id).filter(|j| j.bare.meanwhile.is_none() && j.bare.going.is_empty()) else {
+            return;
+        };
+        let read = job.role == Role::Observer;
+        going.retain(|f| !read || !job.outbox.contains_key(f));
         if going.is_empty() {
             return;
         }
@@ -222,12 +255,12 @@ impl Node {
     }
 }
 
-/// Whether nothing that the fact says could become final later: it is pinned, or the whole job is.
+/// Whether something that the fact says is final: it is pinned; of parts of divided tasks that is known of the whole job only.
 fn is_final(job: &Job, fact: &FactId) -> bool {
-    let all = Range::new(0, job.fold.total());
-    if job.fold.pins().gaps(all).is_empty() {
-        return true;
-    }
     let Some(info) = job.fold.pack(fact) else { return false };
-    !info.bags && info.runs.iter().any(|(r, _)| job.fold.pins().overlapping(*r).any(|(_, p)| p == fact))
+    if info.bags {
+        let all = Range::new(0, job.fold.total());
+        return job.fold.pins().gaps(all).is_empty();
+    }
+    info.runs.iter().any(|(r, _)| job.fold.pins().overlapping(*r).any(|(_, p)| p == fact))
 }

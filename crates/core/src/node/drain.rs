@@ -5,6 +5,7 @@ use filch_types::time::Span;
 use filch_types::{JobId, NodeId};
 
 use super::beats::remove_counted;
+use super::job::{Job, OutPack};
 use super::{Node, Timer};
 use crate::io::{LaunchId, Output};
 
@@ -39,10 +40,11 @@ impl Node {
         if !self.draining || self.drained {
             return;
         }
-        let owed = self
-            .jobs
-            .values()
-            .any(|j| !j.outbox.is_empty() && j.replicas.iter().any(|r| *r != self.id && self.alive(*r)));
+        // Members of R that live and have not got what is owed; who is gone is not waited for.
+        let lacks = |j: &Job, o: &OutPack| {
+            j.replicas.iter().any(|r| *r != self.id && self.alive(*r) && !o.acked.contains_key(r))
+        };
+        let owed = self.jobs.values().any(|j| j.outbox.values().any(|o| lacks(j, o)));
         if self.launches.is_empty() && self.commits.is_empty() && !owed {
             self.drained = true;
             self.emit(Output::Drained);

@@ -21,6 +21,8 @@ use crate::view::Role;
 const MAX_IN_FLIGHT: usize = 8192;
 /// Facts kept in mind for a job that is not kept here yet.
 const MAX_EARLY: usize = 256;
+/// A fetch that fails sooner failed because somebody said that there is nothing, not for lack of an answer.
+const SOON: Span = Span::secs(2);
 /// Limits the doublings of the pause between rounds of packs that nobody acks.
 const MAX_UNHEARD: u32 = 6;
 
@@ -75,6 +77,7 @@ impl Node {
             job.outbox.insert(fact_id, out);
         }
         job.in_flight.insert(fact_id);
+        job.bare.coming(fact_id, &fact);
         self.live.insert(id);
         let facts = vec![(fact_id, Arc::new(fact))];
         if made == Made::Pin && self.planted(Mutant::PinBeforeDisk) {
@@ -149,7 +152,8 @@ impl Node {
             let may = match &fact.body {
                 FactBody::Pack(_) | FactBody::Bags(_) => true,
                 FactBody::Pin(runs) => {
-                    let there = |p: &FactId| job.fold.pack(p).is_some() || direct.iter().any(|d| d.0 == *p);
+                    let kept = |p: &FactId| job.fold.pack(p).is_some() && !job.bare.is_going(p);
+                    let there = |p: &FactId| kept(p) || direct.iter().any(|d| d.0 == *p);
                     if !runs.iter().all(|r| there(&r.pack)) {
                         continue;
                     }
@@ -163,6 +167,7 @@ impl Node {
                 continue;
             }
             job.in_flight.insert(fact_id);
+            job.bare.coming(fact_id, &fact);
             let needs_blobs = job.role == Role::Replica && !skip_closure && fact.closure().next().is_some();
             if needs_blobs { fetch.push((fact_id, signed, fact)) } else { direct.push((fact_id, signed, fact)) }
         }
@@ -199,7 +204,7 @@ impl Node {
         let mut seen = BTreeSet::new();
         let me = self.id;
         providers.retain(|p| *p != me && seen.insert(*p));
-        self.fetches.insert(fetch, Fetch { job: id, facts, from });
+        self.fetches.insert(fetch, Fetch { job: id, facts, from, since: self.now });
         self.emit(Output::FetchBlobs { fetch, job: id, blobs: blobs.into_iter().collect(), from: providers });
     }
 
@@ -216,10 +221,16 @@ impl Node {
         if self.mended(fetch, false) {
             return;
         }
+        let Some(mut f) = self.fetches.remove(&fetch) else { return };
+        let wanted = self.jobs.contains_key(&f.job) && !self.burying(f.job) && self.now >= self.disk_full_until;
+        if wanted && f.facts.len() > 1 && self.now.since(f.since) < SOON {
+            // A blob that nobody has must not keep the others away.
+            let rest = f.facts.split_off(f.facts.len() / 2);
+            self.fetch_for_facts(f.job, f.from, f.facts);
+            return self.fetch_for_facts(f.job, f.from, rest);
+        }
         // The sender, or anti-entropy, comes again.
-        if let Some(f) = self.fetches.remove(&fetch)
-            && let Some(job) = self.jobs.get_mut(&f.job)
-        {
+        if let Some(job) = self.jobs.get_mut(&f.job) {
             for (id, ..) in f.facts {
                 job.in_flight.remove(&id);
             }
@@ -279,6 +290,7 @@ impl Node {
         let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
         let (mut grown, mut lost_bags) = (Vec::new(), Vec::new());
         for (fact_id, fact) in &facts {
+            job.bare.came(fact_id);
             if !job.in_flight.remove(fact_id) {
                 // The job was started over meanwhile; the record is dropped again.
                 continue;
@@ -412,6 +424,7 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         for (f, _) in &facts {
             job.in_flight.remove(f);
+            job.bare.came(f);
         }
         // The manifest may have been in the same group: the next one has it again.
         job.recorded = job.held;

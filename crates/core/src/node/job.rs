@@ -89,6 +89,9 @@ pub(crate) struct Work {
     pub asking: bool,
     pub next_ask: Timestamp,
     pub backoff: u64,
+    /// Tasks cannot be run here now: the pause before it is tried again, in microseconds, and its end. What was asked for before may still come.
+    pub hindered: u64,
+    pub hindered_until: Timestamp,
     pub victims: VecDeque<(NodeId, u32)>,
     /// Parts of divided tasks.
     pub bags: BagWork,

@@ -157,6 +157,7 @@ struct Fetch {
     job: JobId,
     facts: Vec<(FactId, SignedFact, Arc<filch_types::Fact>)>,
     from: NodeId,
+    since: Timestamp,
 }
 
 /// One node of the cluster. See the module for the contract. A clone goes its own way from there: for exhaustive search.

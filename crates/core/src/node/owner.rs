@@ -287,6 +287,9 @@ impl Node {
         let mut settled = Vec::new();
         let full = job.r();
         for pack in &job.pinnable {
+            if job.bare.is_going(pack) {
+                continue;
+            }
             if let Some(rest) = job.rests_on.get_mut(pack) {
                 while rest.first().is_some_and(|fact| !job.thin.contains_key(fact)) {
                     rest.pop_first();

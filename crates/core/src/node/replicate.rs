@@ -136,9 +136,13 @@ impl Node {
     fn ask_around(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id).filter(|j| j.role == Role::Replica && !j.held) else { return };
         let (starved, buckets) = (job.starved as usize, job.fold.buckets());
-        let peers = self.usable_peers();
-        if let Some(p) = peers.get(starved % peers.len().max(1)).copied() {
-            self.ask(p, Request::Digest { job: id, buckets }, Asked::Digest(id));
+        // Who does not know by which fact it is a member is known to fewer others.
+        let most = if job.replicas.contains(&self.id) { 1 } else { MAX_GUESSES };
+        let mut peers = self.usable_peers();
+        let first = starved % peers.len().max(1);
+        peers.rotate_left(first);
+        for p in peers.into_iter().take(most) {
+            self.ask(p, Request::Digest { job: id, buckets: buckets.clone() }, Asked::Digest(id));
         }
     }
 
@@ -400,7 +404,8 @@ impl Node {
     pub(super) fn decline(&mut self, id: JobId) {
         let (me, now, patience) = (self.id, self.now, Span(2 * self.cfg.timing.anti_entropy.0));
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let member = job.replicas.contains(&me) || job.fetching || !job.in_flight.is_empty();
+        // What its own disk calls a copy stays one, also if a crash took the fact that says so (P11).
+        let member = job.replicas.contains(&me) || job.kept || job.fetching || !job.in_flight.is_empty();
         if member || now.since(job.invited) < patience {
             return;
         }

@@ -58,8 +58,9 @@ impl Node {
             if w.held_runs() > limits::MAX_HELD_RUNS || job.state != JobState::Active || w.listening.is_some() {
                 continue;
             }
-            if self.now < w.next_ask {
-                wake = Some(wake.map_or(w.next_ask, |at| at.min(w.next_ask)));
+            let from = w.next_ask.max(w.hindered_until);
+            if self.now < from {
+                wake = Some(wake.map_or(from, |at| at.min(from)));
                 continue;
             }
             // Claims look seconds ahead; a steal only pays when this node is about to run dry, else two nodes take the same

@@ -64,6 +64,7 @@ impl Node {
                 });
             }
             w.running.remove(run.range());
+            (w.hindered, w.hindered_until) = Default::default();
             if tag.hops & COPY != 0 && !run.outcome.is_success() {
                 // The attempt that it is a copy of has the say.
                 continue;
@@ -119,9 +120,9 @@ impl Node {
         }
         if let Some(job) = self.jobs.get_mut(&id).filter(|_| !unwanted && !revoked) {
             // Dropped from what is held, so that the steward gives it to somebody; this node waits before it asks again.
-            job.work.backoff = (job.work.backoff * 2).clamp(Span::millis(500).0, Span::secs(10).0);
-            job.work.next_ask = self.now + Span(job.work.backoff);
-            let at = job.work.next_ask;
+            job.work.hindered = (job.work.hindered * 2).clamp(Span::millis(500).0, Span::secs(10).0);
+            job.work.hindered_until = self.now + Span(job.work.hindered);
+            let at = job.work.hindered_until;
             self.timers.sooner(Timer::Seek, at);
         }
         if self.launches.get(&launch).is_some_and(|l| l.bag.is_some()) {

@@ -338,6 +338,7 @@ impl World {
                 }
                 Output::Reply(_, r) => self.replies.push((n, r)),
                 Output::Event(e) => self.events.push((n, e)),
+                Output::ReadFacts(_) => unreachable!("nothing rots here"),
                 Output::Release(_) | Output::Drained | Output::Split { .. } | Output::Checkpoint(_) => {}
             }
         }

@@ -311,7 +311,7 @@ fn estimate(records: &[Record]) -> u64 {
         Record::Manifest(_, m) => m.bytes.len() as u64 * 2 + 1024,
         Record::Fact(_, _, f) => f.bytes.len() as u64 * 2 + 1024,
         Record::Held(_) | Record::Outbox(..) | Record::Round(..) => 1024,
-        Record::OutboxDone(..) | Record::Drop(_) | Record::Forget(..) => 0,
+        Record::OutboxDone(..) | Record::Drop(_) | Record::Forget(..) | Record::Lost(..) => 0,
     };
     match records.iter().map(bytes).sum::<u64>() {
         0 => 0,

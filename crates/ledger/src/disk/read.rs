@@ -168,6 +168,20 @@ impl LedgerReader for Shared {
         Ok(None)
     }
 
+    fn facts(&self, job: JobId, sink: &mut dyn FnMut(FactId, SignedFact)) -> Result<(), LedgerError> {
+        self.read(|txn| {
+            let Some(table) = reading(txn, tables::FACTS)? else { return Ok(()) };
+            for row in table.range::<&[u8; 40]>(&row_key(job, 0)..=&row_key(job, u64::MAX))? {
+                let (key, value) = row?;
+                match fact_row(key.value(), value.value()) {
+                    Some((_, id, _, fact)) => sink(id, fact),
+                    None => self.note_bad(Tag::Fact, key.value()),
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn manifest(&self, job: JobId) -> Result<Option<SignedManifest>, LedgerError> {
         self.get(tables::MANIFESTS, Tag::Manifest, &job.0, |row| manifest(job, row))
     }

@@ -156,6 +156,13 @@ impl<'t> Writing<'t> {
             Record::OutboxDone(job, id) => {
                 self.outbox.remove(&fact_key(*job, *id))?;
             }
+            Record::Lost(job, id) => {
+                if let Some(number) = self.find(*job, *id)? {
+                    self.facts.remove(&row_key(*job, number))?;
+                    self.changes.facts.insert((*job, *id), None);
+                }
+                self.outbox.remove(&fact_key(*job, *id))?;
+            }
             Record::Round(job, new) => {
                 let old = self.rounds.get(&job.0)?.and_then(|row| round(&job.0, row.value()));
                 let new = old.map_or(*new, |old| old.max(*new));

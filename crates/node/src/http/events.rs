@@ -108,6 +108,7 @@ async fn kind(app: &App, event: Core) -> Option<EventKind> {
         Core::Final(_, runs) => EventKind::Final { tasks: sum(runs.iter().map(|r| r.range())) },
         Core::State(_, state) => EventKind::State { state: state.into() },
         Core::Bounced { tasks, why, .. } => EventKind::Bounced { task: tasks.lo, tasks: tasks.len(), why },
+        Core::ResultsLost { packs, .. } => EventKind::ResultsLost { packs },
         Core::Rejected(who, why) => EventKind::NodeRefused { who: who.to_string(), why },
     })
 }

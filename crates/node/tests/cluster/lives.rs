@@ -154,6 +154,44 @@ pub async fn a_damaged_blob_index_is_made_again() {
     }
 }
 
+/// Every result blob on the disk of one of two nodes is damaged while it runs: it hands out no wrong byte, gets them from the other one, and
+/// has them again when that one is gone.
+pub async fn damaged_results_come_back_from_the_other_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let (a, b) = crate::world::pair(dir.path()).await;
+    let (id, copies) = b.api.submit(&blobs(&out)).await;
+    assert_eq!(copies, 2);
+    b.api.results(id, "follow=true").await;
+    let mut damaged = 0;
+    for pack in std::fs::read_dir(dir.path().join("b/blobs/packs")).unwrap() {
+        let path = pack.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes.iter_mut().step_by(500).for_each(|byte| *byte ^= 0xff);
+        damaged += bytes.len();
+        std::fs::write(&path, bytes).unwrap();
+    }
+    assert!(damaged > 3 * 40_000, "three results of some 48 KB each");
+    let before = log_of("a", &a.api, id).await;
+    assert_eq!(log_of("b", &b.api, id).await, before);
+    a.end().await;
+    assert_eq!(log_of("b alone", &b.api, id).await, before);
+    b.end().await;
+}
+
+/// What all three tasks wrote, as this node reads it.
+async fn log_of(node: &str, api: &crate::api::Api, id: filch_types::JobId) -> Vec<Vec<u8>> {
+    let mut out = Vec::new();
+    for task in 0..3 {
+        let (status, body) = api.call(Method::GET, &format!("/v1/jobs/{id}/logs/{task}"), Vec::new()).await;
+        assert_eq!(status, 200, "{node}, task {task}");
+        assert!(body.ends_with(b"9999\n"), "{node}, task {task}");
+        out.push(body);
+    }
+    out
+}
+
 pub async fn blobs_of_a_job_that_nobody_knows_are_released_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");

@@ -50,6 +50,7 @@ fn main() -> std::process::ExitCode {
         trial("down_hands_work_back", lives::down_hands_work_back),
         trial("a_second_node_on_a_directory_is_refused", lives::a_second_node_on_a_directory_is_refused),
         trial("a_damaged_blob_index_is_made_again", lives::a_damaged_blob_index_is_made_again),
+        trial("damaged_results_come_back_from_the_other_node", lives::damaged_results_come_back_from_the_other_node),
         trial(
             "blobs_of_a_job_that_nobody_knows_are_released_at_the_start",
             lives::blobs_of_a_job_that_nobody_knows_are_released_at_the_start,

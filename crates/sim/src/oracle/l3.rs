@@ -19,9 +19,11 @@ fn bare(world: &World) -> Option<String> {
     for job in live_jobs(world) {
         for h in core_keepers(world, job) {
             let host = &world.hosts[h];
-            for fact in host.decayed.iter().filter(|f| host.disk.image.has_fact(job, f) && !world.has_result(h, job, f)) {
+            for fact in host.decayed.iter().filter(|f| host.disk.image.has_fact(job, f) && !world.has_result(h, job, f))
+            {
                 let bags = world.known.facts.get(fact).is_some_and(|i| matches!(i.fact.body, FactBody::Bags(_)));
-                let lost = (bags || world.is_final(job, fact, None)) && !(0..world.hosts.len()).any(|o| world.has_result(o, job, fact));
+                let lost = (bags || world.is_final(job, fact, None))
+                    && !(0..world.hosts.len()).any(|o| world.has_result(o, job, fact));
                 if !lost {
                     return Some(format!("n{h} keeps {fact:?} of {job:?} without its bytes"));
                 }

@@ -1,7 +1,7 @@
 //! S2: a visible result survives the loss of any r-1 of its holders. When a worker decides to take a pack out of its outbox, r
 //! replicas (or all of R, if it is smaller) have it on disk with the blobs that it names. A replica that was wiped counts no more than the
 //! worker can believe: until it hears of the new store. From then on somebody who has not left has it, unless as many of those who
-//! had it were lost as the rule allows for, or more. Guards P4, P5, P6, and that beliefs are kept by store.
+//! had it were lost as the rule allows for, or more; bytes that rotted on a disk count as lost there. Guards P4, P5, P6, and that beliefs are kept by store.
 //!
 //! Until it is taken out, a pack is in its author's outbox, or a crash would leave it to nobody (P5). An author that lost its disk, or died
 //! before its pack was written, may get it back from others: what it keeps then is a copy, and owed to nobody.
@@ -58,8 +58,9 @@ impl S2 {
         let members: BTreeSet<usize> = replicas(world, job).iter().filter_map(|id| world.host_of(id)).collect();
         let (holders, others): (BTreeSet<usize>, BTreeSet<usize>) =
             members.into_iter().partition(|p| has(world, *p, job, pack));
-        // The worker believes in these, and cannot know better.
-        let lost = others.into_iter().filter(|p| self.stores.excused(world, h, *p)).count();
+        // The worker believes in these, and cannot know better: their disks were lost, or their bytes rotted since.
+        let excused = |p: &usize| self.stores.excused(world, h, *p) || world.hosts[*p].decayed.contains(pack);
+        let lost = others.into_iter().filter(excused).count();
         let want = usize::from(info.manifest.r).min(info.manifest.replicas.len());
         if holders.len() + lost < want {
             return Err(format!("n{h} lets go of {pack:?} of {job:?} at {} of {want} copies", holders.len() + lost));
@@ -75,7 +76,8 @@ impl S2 {
     fn survive(&self, world: &World) -> Result<(), String> {
         for (pack, v) in &self.visible {
             let there = |p: &usize| !world.hosts[*p].frozen && has(world, *p, v.job, pack);
-            let lost = v.holders.iter().filter(|p| self.forgetful.contains(p) || world.hosts[**p].frozen).count();
+            let rotted = |p: usize| world.hosts[p].frozen || world.hosts[p].decayed.contains(pack);
+            let lost = v.holders.iter().filter(|p| self.forgetful.contains(p) || rotted(**p)).count();
             if lost <= v.spare && !world.deleted_anywhere(v.job) && !(0..world.hosts.len()).any(|p| there(&p)) {
                 return Err(format!(
                     "nobody has {pack:?} of {:?} any more: {:?} had it, and {lost} of them lost their disks or left",

@@ -71,11 +71,16 @@ impl Oracle for S3 {
                     return Err(format!("n{host} lets go of the blobs of {job:?} that nobody deleted"));
                 }
             }
-            Seen::Durable { host, record: Record::Lost(job, fact) } if !world.hosts[*host].decayed.contains(fact) => {
-                return Err(format!("n{host} drops {fact:?} of {job:?} whose bytes it never lost"));
-            }
-            Seen::Durable { host, record: Record::Lost(job, fact) } if world.is_final(*job, fact, Some(*host)) => {
-                return Err(format!("n{host} drops {fact:?} of {job:?}, which is final"));
+            // Who only reads along may let go of what all who kept it have lost.
+            Seen::Durable { host, record: Record::Lost(job, fact) }
+                if world.hosts[*host].disk.image.jobs.get(job).is_some_and(|k| k.held) =>
+            {
+                if !world.hosts[*host].decayed.contains(fact) {
+                    return Err(format!("n{host} drops {fact:?} of {job:?} whose bytes it never lost"));
+                }
+                if world.is_final(*job, fact, Some(*host)) {
+                    return Err(format!("n{host} drops {fact:?} of {job:?}, which is final"));
+                }
             }
             Seen::Durable { host, record: Record::Forget(job, _) } if !world.deleted_anywhere(*job) => {
                 return Err(format!("n{host} forgets {job:?} that nobody deleted"));

@@ -11,28 +11,100 @@ use crate::net::Packet;
 
 /// Something that will happen.
 pub(crate) enum Ev {
-    Start { host: usize },
-    Timer { host: usize, life: u32 },
-    Dial { a: usize, b: usize },
-    ConnUp { conn: u64, at_a: bool },
-    ConnDown { conn: u64, at_a: bool },
-    Packet { conn: u64, from: usize, to: usize, what: Box<Packet> },
-    Gossip { host: usize, life: u32, summary: Arc<Summary> },
-    RequestFailed { host: usize, life: u32, req: ReqId },
-    Committed { host: usize, life: u32 },
-    Fetch { host: usize, life: u32, fetch: u64 },
-    Exec { host: usize, life: u32, slot: u16, step: u64 },
-    Split { host: usize, life: u32, launch: LaunchId, ask: AskId, least_us: u64 },
-    Kill { host: usize, life: u32, launch: LaunchId },
-    Staging { host: usize, life: u32, launch: LaunchId },
-    Scrub { host: usize, life: u32, job: JobId },
+    Start {
+        host: usize,
+    },
+    Timer {
+        host: usize,
+        life: u32,
+    },
+    Dial {
+        a: usize,
+        b: usize,
+    },
+    ConnUp {
+        conn: u64,
+        at_a: bool,
+    },
+    ConnDown {
+        conn: u64,
+        at_a: bool,
+    },
+    Packet {
+        conn: u64,
+        from: usize,
+        to: usize,
+        what: Box<Packet>,
+    },
+    Gossip {
+        host: usize,
+        life: u32,
+        summary: Arc<Summary>,
+    },
+    RequestFailed {
+        host: usize,
+        life: u32,
+        req: ReqId,
+    },
+    Committed {
+        host: usize,
+        life: u32,
+    },
+    Fetch {
+        host: usize,
+        life: u32,
+        fetch: u64,
+    },
+    Exec {
+        host: usize,
+        life: u32,
+        slot: u16,
+        step: u64,
+    },
+    Split {
+        host: usize,
+        life: u32,
+        launch: LaunchId,
+        ask: AskId,
+        least_us: u64,
+    },
+    Kill {
+        host: usize,
+        life: u32,
+        launch: LaunchId,
+    },
+    Staging {
+        host: usize,
+        life: u32,
+        launch: LaunchId,
+    },
+    Scrub {
+        host: usize,
+        life: u32,
+        job: JobId,
+    },
     /// The ledger's thread comes to read all facts of a job.
-    ReadFacts { host: usize, life: u32, job: JobId },
-    Submit { plan: usize },
-    Act { plan: usize, action: usize },
-    Fault { fault: usize },
-    FaultEnd { fault: usize },
-    Image { host: usize },
+    ReadFacts {
+        host: usize,
+        life: u32,
+        job: JobId,
+    },
+    Submit {
+        plan: usize,
+    },
+    Act {
+        plan: usize,
+        action: usize,
+    },
+    Fault {
+        fault: usize,
+    },
+    FaultEnd {
+        fault: usize,
+    },
+    Image {
+        host: usize,
+    },
 }
 
 impl World {
