@@ -93,7 +93,7 @@ impl Node {
             let state = s.state;
             let older = job.heard.as_ref().is_some_and(|h| (h.epoch, h.seq) > (s.epoch, s.seq));
             if older {
-                return;
+                return self.tell_of_later_epoch(&s, from);
             }
             job.quiet_until = Default::default();
             let (steward, epoch) = (s.steward, s.epoch);
@@ -143,6 +143,22 @@ impl Node {
         let whom = if self.alive(steward) { Some(steward) } else { from };
         if let Some(whom) = whom {
             self.ask_for_manifest(id, whom);
+        }
+    }
+
+    /// A steward says in person what it grants, in an epoch that is over: it was away. It has to hear that, or whoever knows never asks it.
+    fn tell_of_later_epoch(&mut self, s: &Summary, from: Option<NodeId>) {
+        let Some(job) = self.jobs.get(&s.job).filter(|j| s.epoch < j.epoch && s.state == JobState::Active) else {
+            return;
+        };
+        let free = job.steward_id == s.steward || !self.alive(job.steward_id);
+        if !free || from != Some(s.steward) || job.steward.is_some() {
+            return;
+        }
+        if let Some(job) = self.jobs.get_mut(&s.job) {
+            job.steward_id = s.steward;
+            job.work.outdated = true;
+            self.beat_soon(s.steward);
         }
     }
 

@@ -45,6 +45,11 @@ impl Node {
         if astray || settled && (active || observer) {
             others = job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r)).collect();
         }
+        if astray {
+            // They may have lost it, too; whoever helped may know.
+            let members: BTreeSet<NodeId> = others.iter().copied().collect();
+            others.extend(self.usable_peers().into_iter().filter(|p| !members.contains(p)));
+        }
         let buckets = job.fold.buckets();
         let n = if astray && !others.is_empty() {
             strayed % others.len()

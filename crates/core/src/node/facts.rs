@@ -8,11 +8,11 @@ use filch_types::fact::{Fact, FactBody, SignedFact};
 use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::time::Span;
-use filch_types::wire::{JobState, Message};
+use filch_types::wire::{JobState, Message, Request};
 use filch_types::{BagId, BlobId, FactId, JobId, NodeId, StoreId, limits};
 
 use super::job::{Job, OutPack};
-use super::{Asker, Fetch, Made, Node, Then, Timer};
+use super::{Asked, Asker, Fetch, Made, Node, Then, Timer};
 use crate::Mutant;
 use crate::io::{Event, FetchId, Output};
 use crate::view::Role;
@@ -607,11 +607,25 @@ impl Node {
             self.commit(Vec::new(), vec![Record::OutboxDone(id, pack)], Then::Delivered(id, pack));
         }
         self.send_outbox(id, false);
+        self.ask_whether_it_is_over(id);
         self.resend_replication(id);
         self.mend(id);
         let Some(job) = self.jobs.get(&id) else { return };
         if !job.outbox.is_empty() {
             self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        }
+    }
+
+    /// Nobody acks what this helper owes: R may have lost the job, and somebody else may know that it was deleted.
+    fn ask_whether_it_is_over(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id).filter(|j| j.role != Role::Replica && j.unheard >= MAX_UNHEARD) else {
+            return;
+        };
+        let buckets = job.fold.buckets();
+        let peers = self.usable_peers();
+        let n = self.below(peers.len());
+        if let Some(p) = peers.get(n).copied() {
+            self.ask(p, Request::Digest { job: id, buckets }, Asked::Digest(id));
         }
     }
 
