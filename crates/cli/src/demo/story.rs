@@ -139,6 +139,10 @@ impl Summary {
                 seconds(self.total_ms)
             ),
         );
+        if self.nodes.iter().map(|n| n.slots as usize).sum::<usize>() > self.plain_lanes {
+            let shared = "the nodes share them with each other: this shows what filch costs; other machines would add their own";
+            row("", format!("{} processors here, and {shared}", self.plain_lanes));
+        }
         row("results", format!("{} files in {}", self.result_files, self.results));
         columns(&rows, &[])
     }
@@ -231,7 +235,7 @@ mod tests {
         let s = summary();
         let text = format!("{}\n{}\n{}", s.per_node(), s.facts(), s.verdict());
         for want in
-            ["killed half-way", "20 of 20", "its 7 open tasks", "9.0 s", "/tmp/filch-demo-x/results", "byte for byte"]
+            ["killed half-way", "20 of 20", "2 processors here", "its 7 open tasks", "9.0 s", "/tmp/filch-demo-x/results", "byte for byte"]
         {
             assert!(text.contains(want), "{want} in {text}");
         }
