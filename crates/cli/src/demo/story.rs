@@ -140,7 +140,8 @@ impl Summary {
             ),
         );
         if self.nodes.iter().map(|n| n.slots as usize).sum::<usize>() > self.plain_lanes {
-            let shared = "the nodes share them with each other: this shows what filch costs; other machines would add their own";
+            let shared =
+                "the nodes share them with each other: this shows what filch costs; other machines would add their own";
             row("", format!("{} processors here, and {shared}", self.plain_lanes));
         }
         row("results", format!("{} files in {}", self.result_files, self.results));
@@ -234,9 +235,15 @@ mod tests {
     fn the_table_has_what_a_person_asks_for() {
         let s = summary();
         let text = format!("{}\n{}\n{}", s.per_node(), s.facts(), s.verdict());
-        for want in
-            ["killed half-way", "20 of 20", "2 processors here", "its 7 open tasks", "9.0 s", "/tmp/filch-demo-x/results", "byte for byte"]
-        {
+        for want in [
+            "killed half-way",
+            "20 of 20",
+            "2 processors here",
+            "its 7 open tasks",
+            "9.0 s",
+            "/tmp/filch-demo-x/results",
+            "byte for byte",
+        ] {
             assert!(text.contains(want), "{want} in {text}");
         }
         let bad = Summary { ok: false, different: vec!["a".into()], ..summary() };
