@@ -337,7 +337,7 @@ pub struct TaskRow {
     pub state: TaskState,
     /// The attempt that this is about; absent if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub attempt: Option<u32>,
+    pub attempt: Option<u64>,
     /// Why they failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<TaskCause>,

@@ -164,7 +164,7 @@ pub struct TaskResult {
     pub state: TaskState,
     /// Which attempt it was (`FILCH_ATTEMPT`).
     #[serde(default)]
-    pub attempt: u32,
+    pub attempt: u64,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<TaskCause>,

@@ -9,7 +9,8 @@ use filch_types::record::Record;
 use filch_types::time::Span;
 use filch_types::wire::{Message, Refusal, Request, Response, Summary};
 use filch_types::{
-    BagId, BlobId, Cause, Content, FactId, JobId, JobSpec, Manifest, NodeId, Nonce, ResultRun, SignedFact, StoreId,
+    BagId, BlobId, Cause, Content, Epoch, FactId, JobId, JobSpec, Manifest, NodeId, Nonce, ResultRun, SignedFact,
+    StoreId,
 };
 
 macro_rules! number {
@@ -260,7 +261,7 @@ pub struct Launch {
     /// Consecutive tasks of one group.
     pub tasks: Range,
     /// Their attempt number.
-    pub attempt: u32,
+    pub attempt: u64,
     /// The slot, from 0.
     pub slot: u16,
     /// Who may have the inputs, best first; the own store comes before.
@@ -338,7 +339,7 @@ pub enum Event {
     /// Copies of a job's manifest and closure known here: (node, store).
     Copies(JobId, Vec<(NodeId, StoreId)>),
     /// This node became the steward, in this epoch.
-    Steward(JobId, u32),
+    Steward(JobId, Epoch),
     /// Tasks were granted by this steward.
     Granted {
         /// The job.
@@ -357,7 +358,7 @@ pub enum Event {
         /// Which tasks: a launch, less what of it has ended.
         tasks: Range,
         /// At which attempt.
-        attempt: u32,
+        attempt: u64,
     },
     /// This node stole tasks.
     Stole {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use filch_types::ranges::Range;
 use filch_types::wire::JobState;
-use filch_types::{FactId, JobId, MachineId, Manifest, NodeId, StoreId};
+use filch_types::{Epoch, FactId, JobId, MachineId, Manifest, NodeId, StoreId};
 
 /// A member as this node sees it.
 #[derive(Clone, Debug)]
@@ -123,7 +123,7 @@ pub struct Winner {
     /// The pack that has their result.
     pub pack: FactId,
     /// At this attempt.
-    pub attempt: u32,
+    pub attempt: u64,
     /// Whether they succeeded.
     pub success: bool,
     /// Whether the owner has pinned them.
@@ -134,7 +134,7 @@ pub struct Winner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leases {
     /// Its epoch.
-    pub epoch: u32,
+    pub epoch: Epoch,
     /// Whether its grace period is over.
     pub granting: bool,
     /// Ranges and their holders.

@@ -12,7 +12,7 @@ use filch_types::record::Record;
 use filch_types::sign::Simulated;
 use filch_types::time::Span;
 use filch_types::wire::{GivenBag, Hello, JobState, Message, Request, Response};
-use filch_types::{BagId, Content, JobId, JobSpec, MachineId, NodeId, Nonce, StoreId, Timestamp};
+use filch_types::{BagId, Content, Epoch, JobId, JobSpec, MachineId, NodeId, Nonce, StoreId, Timestamp};
 
 const ROOT: TaskRef = TaskRef::Index(0);
 
@@ -107,14 +107,14 @@ impl Owner {
         self.ask(from, Request::Claim { job, want: 1, idle: 1, need_manifest: false }).0.expect("answered at once")
     }
     /// A result of another worker arrives and becomes durable.
-    fn result(&mut self, by: u8, task: TaskRef, attempt: u32, count: u64, children: Vec<Child>) -> Vec<Output> {
+    fn result(&mut self, by: u8, task: TaskRef, attempt: u64, count: u64, children: Vec<Child>) -> Vec<Output> {
         let outcome = BagOutcome::Ended { tally: vec![count], children };
         let body = FactBody::Bags(vec![BagResult { task, attempt, wall_us: 1, outcome }]);
         let fact = SignedFact::sign(&Fact { job: self.job, by: id(by), body }, &Simulated(id(by))).unwrap();
         let out = self.give(Input::Message(id(by), Message::Facts(vec![fact])));
         self.commit(&out)
     }
-    fn child(&self, parent: TaskRef, attempt: u32, number: u32, byte: u8) -> TaskRef {
+    fn child(&self, parent: TaskRef, attempt: u64, number: u32, byte: u8) -> TaskRef {
         TaskRef::Bag(BagId::of(self.job, parent, attempt, number, &bag(byte)))
     }
     fn tally(&self) -> Option<Vec<u64>> {
@@ -281,7 +281,7 @@ fn a_part_that_was_passed_on_to_somebody_who_is_gone_is_missed_once_it_is_known(
     let TaskRef::Bag(parent) = a.child(ROOT, 1, 0, 7) else { panic!("a part") };
     let parent = TaskRef::Bag(parent);
     let given = GivenBag { root: 0, parent, parent_attempt: 1, number: 0, attempt: 1, hops: 0, bag: bag(5) };
-    let gift_of = Message::Gift { job: a.job, epoch: 0, runs: vec![], bags: vec![given], manifest: None };
+    let gift_of = Message::Gift { job: a.job, epoch: Epoch::FIRST, runs: vec![], bags: vec![given], manifest: None };
     let out = a.give(Input::Message(id(2), gift_of));
     assert_eq!(gift(&out, 3).map(|g| (g.bag, g.hops)), Some((bag(5), 1)));
     // Who got it is gone before any steward has heard that there is such a part.
@@ -312,7 +312,7 @@ fn when_victim_and_thief_are_both_lost_the_parent_begins_again() {
 fn a_second_copy_of_a_gift_is_dropped() {
     let (mut a, launch) = Owner::new(1, &[2]);
     let given = GivenBag { root: 0, parent: ROOT, parent_attempt: 9, number: 0, attempt: 1, hops: 0, bag: bag(7) };
-    let gift = Message::Gift { job: a.job, epoch: 0, runs: vec![], bags: vec![given], manifest: None };
+    let gift = Message::Gift { job: a.job, epoch: Epoch::FIRST, runs: vec![], bags: vec![given], manifest: None };
     a.give(Input::Message(id(2), gift.clone()));
     let out = a.give(Input::Bag { launch: launch.unwrap(), tally: vec![1], rest: None, wall_us: 1 });
     let part = launches(&out).pop().expect("the gift is next");

@@ -12,7 +12,7 @@ use filch_types::record::Record;
 use filch_types::sign::{Keyring, Simulated};
 use filch_types::wire::{Beat, JobBeat, JobDigest, JobState, LeaseRun, Message, Request, Response, Summary};
 use filch_types::{
-    Cause, JobId, Manifest, NodeId, Nonce, Outcome, ResultRun, SignedFact, SignedManifest, StoreId, TaskOutput,
+    Cause, Epoch, JobId, Manifest, NodeId, Nonce, Outcome, ResultRun, SignedFact, SignedManifest, StoreId, TaskOutput,
     Timestamp,
 };
 
@@ -24,14 +24,15 @@ fn stored_to(out: &[Output], n: u8) -> bool {
     out.iter().any(|o| matches!(o, Output::Send(to, Message::Stored { .. }) if *to == id(n)))
 }
 
-fn pack(job: JobId, by: NodeId, lo: u32, count: u32, attempt: u32) -> SignedFact {
+fn pack(job: JobId, by: NodeId, lo: u32, count: u32, attempt: u64) -> SignedFact {
     let outcome = Outcome::Success(TaskOutput::default());
     let run = ResultRun { lo, count, attempt, wall_us: 1, outcome };
     SignedFact::sign(&Fact { job, by, body: FactBody::Pack(vec![run]) }, &Simulated(by)).unwrap()
 }
 
 fn beat(job: JobId, seen_grant: u64, held: Vec<LeaseRun>) -> Request {
-    let jobs = vec![JobBeat { job, epoch: 0, seen_grant, held, running: vec![], given: vec![], bags: vec![] }];
+    let jobs =
+        vec![JobBeat { job, epoch: Epoch::FIRST, seen_grant, held, running: vec![], given: vec![], bags: vec![] }];
     Request::Beat(Beat { jobs, ..Beat::default() })
 }
 
@@ -171,7 +172,7 @@ fn p14_only_executing_tasks_are_charged_and_only_so_often() {
     let Response::Grant { grant, runs, .. } = r else { panic!() };
     let jobs = vec![JobBeat {
         job,
-        epoch: 0,
+        epoch: Epoch::FIRST,
         seen_grant: grant,
         held: runs.clone(),
         running: vec![filch_types::ranges::Range::new(runs[0].lo, runs[0].lo + 2)],
@@ -327,7 +328,7 @@ fn s5_a_job_that_is_on_disk_is_not_forgotten_when_its_input_rots_before_the_ack(
 }
 
 /// A helper that was granted task 0 of a job of node 1, as attempt `attempt` of an epoch; what it did then.
-fn helps(a: &mut Alone, epoch: u32, granted_in: u32) -> (JobId, Vec<Output>) {
+fn helps(a: &mut Alone, epoch: Epoch, granted_in: Epoch) -> (JobId, Vec<Output>) {
     a.peer(1);
     let manifest = Manifest {
         owner: id(1),
@@ -364,12 +365,12 @@ fn helps(a: &mut Alone, epoch: u32, granted_in: u32) -> (JobId, Vec<Output>) {
     (job, out)
 }
 
-fn grant(epoch: u32, grant: u64, attempt: u32) -> Response {
+fn grant(epoch: Epoch, grant: u64, attempt: u64) -> Response {
     let runs = vec![LeaseRun { lo: 0, count: 1, attempt, hops: 0 }];
     Response::Grant { epoch, grant, runs, manifest: None, bags: vec![] }
 }
 
-fn launched(out: &[Output]) -> Option<(LaunchId, u32)> {
+fn launched(out: &[Output]) -> Option<(LaunchId, u64)> {
     out.iter().find_map(|o| match o {
         Output::Launch(l) => Some((l.id, l.attempt)),
         _ => None,
@@ -379,13 +380,13 @@ fn launched(out: &[Output]) -> Option<(LaunchId, u32)> {
 #[test]
 fn s11_a_retry_is_taken_though_the_ack_of_the_failure_is_still_on_its_way() {
     let mut a = Alone::new(2);
-    let (job, out) = helps(&mut a, 0, 0);
+    let (job, out) = helps(&mut a, Epoch::FIRST, Epoch::FIRST);
     let (launch, attempt) = launched(&out).expect("it runs");
     let outcome = Outcome::Failed(Cause::Exit(1), TaskOutput::default());
     let runs = vec![ResultRun { lo: 0, count: 1, attempt, wall_us: 1, outcome }];
     a.give(Input::Finished { launch, runs });
     // It had asked for its other slot before.
-    let out = a.answer(&out, |r| matches!(r, Request::Claim { .. }), grant(0, 2, 2));
+    let out = a.answer(&out, |r| matches!(r, Request::Claim { .. }), grant(Epoch::FIRST, 2, 2));
     assert_eq!(launched(&out).map(|l| l.1), Some(2));
     // The ack of the first attempt says nothing of the second.
     let outcome = Outcome::Success(TaskOutput::default());
@@ -401,10 +402,11 @@ fn s11_a_retry_is_taken_though_the_ack_of_the_failure_is_still_on_its_way() {
 #[test]
 fn l1_a_steward_that_lost_its_round_hears_of_the_later_epoch() {
     let mut a = Alone::new(2);
-    let (job, out) = helps(&mut a, 17, 9);
+    let later = Epoch::new(2, &id(3));
+    let (job, out) = helps(&mut a, later, Epoch::new(1, &id(1)));
     assert_eq!(launched(&out), None, "granted in an epoch that is over");
     let said = a.beats(1000).into_iter().find_map(|b| b.jobs.into_iter().find(|j| j.job == job));
-    assert_eq!(said.map(|j| j.epoch), Some(17));
+    assert_eq!(said.map(|j| j.epoch), Some(later));
 }
 
 #[test]

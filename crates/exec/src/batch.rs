@@ -20,7 +20,7 @@ pub struct Batch {
     /// Which tasks.
     pub tasks: Range,
     /// Their attempt number.
-    pub attempt: u32,
+    pub attempt: u64,
     /// The slot, from 0.
     pub slot: u16,
     /// What to do of a divisible task, if not the whole: `tasks` is the one index that it is a part of.
@@ -88,7 +88,7 @@ pub struct Running {
     /// Its index in the job.
     pub index: u32,
     /// Attempt number.
-    pub attempt: u32,
+    pub attempt: u64,
     /// The slot, from 0.
     pub slot: u16,
     /// How long it has been running, staging included.

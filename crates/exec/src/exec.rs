@@ -165,7 +165,7 @@ impl Exec {
     /// attempt does not run here (any more); its kept output has the rest.
     pub fn read_live(
         &self,
-        (job, index, attempt): (JobId, u32, u32),
+        (job, index, attempt): (JobId, u32, u64),
         which: LiveStream,
         offset: u64,
         max: usize,

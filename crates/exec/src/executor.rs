@@ -46,7 +46,7 @@ pub struct Attempt<'a> {
     /// The job.
     pub job: JobId,
     /// Attempt number.
-    pub attempt: u32,
+    pub attempt: u64,
     /// What to do of a divisible task, if not the whole.
     pub part: Option<&'a Content>,
     /// The task.

@@ -30,7 +30,7 @@ struct Current {
     launch: u64,
     job: JobId,
     index: u32,
-    attempt: u32,
+    attempt: u64,
     since: Instant,
     live: Option<Live>,
     /// Calls to split; `None` unless it runs and can be split.
@@ -279,7 +279,7 @@ impl Slot {
     }
 
     /// The live file of this attempt, if it is the one that runs.
-    pub(crate) fn live(&self, job: JobId, index: u32, attempt: u32, which: LiveStream) -> Option<LiveFile> {
+    pub(crate) fn live(&self, job: JobId, index: u32, attempt: u64, which: LiveStream) -> Option<LiveFile> {
         let r = self.running().filter(|r| (r.job, r.index, r.attempt) == (job, index, attempt))?;
         match which {
             LiveStream::Stdout => r.live.map(|l| l.stdout),

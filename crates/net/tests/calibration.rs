@@ -14,8 +14,8 @@ use filch_core::io::ReqId;
 use filch_net::{Command, Net, NetConfig, NetEvent};
 use filch_sim::model::{DrawnLinks, Links};
 use filch_sim::options::LinkOptions;
-use filch_types::NodeId;
 use filch_types::wire::{JobState, Request, Response, Summary};
+use filch_types::{Epoch, NodeId};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 const NODES: usize = 50;
@@ -72,7 +72,8 @@ impl Cluster {
                         }
                         NetEvent::RequestFailed(id) => What::Answered(id, false),
                         NetEvent::Request(_, token, Request::Steal { .. }) => {
-                            let none = Response::Stolen { epoch: 0, runs: vec![], bags: vec![], manifest: None };
+                            let none =
+                                Response::Stolen { epoch: Epoch::FIRST, runs: vec![], bags: vec![], manifest: None };
                             let _ = own.command(Command::Respond(token, none));
                             continue;
                         }
@@ -179,7 +180,7 @@ fn summary(seq: u64) -> Summary {
         name: "calibration".into(),
         replicas: vec![NodeId([1; 32]), NodeId([2; 32]), NodeId([3; 32])],
         steward: NodeId([1; 32]),
-        epoch: 0,
+        epoch: Epoch::FIRST,
         seq,
         priority: 0,
         needs: vec!["command".into()],

@@ -12,7 +12,7 @@ use filch_net::{Command, NetConfig, NetEvent, NetLimits, StreamError};
 use filch_types::fact::SignedFact;
 use filch_types::sign::Sig;
 use filch_types::wire::{JobState, Message, Request, Response, Summary};
-use filch_types::{NodeId, limits};
+use filch_types::{Epoch, NodeId, limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
@@ -69,8 +69,14 @@ async fn a_thousand_requests_at_once_are_all_answered() {
     let (net, answering) = (b.net.clone(), async move {
         for _ in 0..1000 {
             let (_, token, request) = b.request().await;
-            let Request::Claim { want, .. } = request else { panic!("{request:?}") };
-            let grant = Response::Grant { epoch: want, grant: 0, runs: Vec::new(), bags: Vec::new(), manifest: None };
+            let Request::Claim { want: n, .. } = request else { panic!("{request:?}") };
+            let grant = Response::Grant {
+                epoch: Epoch::FIRST,
+                grant: u64::from(n),
+                runs: Vec::new(),
+                bags: Vec::new(),
+                manifest: None,
+            };
             b.command(Command::Respond(token, grant));
         }
         b
@@ -78,7 +84,7 @@ async fn a_thousand_requests_at_once_are_all_answered() {
     let asking = async {
         for i in 0..1000 {
             match a.answer(ReqId(i)).await {
-                Some(Response::Grant { epoch, .. }) => assert_eq!(u64::from(epoch), i),
+                Some(Response::Grant { grant, .. }) => assert_eq!(grant, i),
                 other => panic!("{i}: {other:?}"),
             }
         }
@@ -143,7 +149,7 @@ async fn gossip_reaches_those_who_are_not_neighbours() {
         name: "n".into(),
         replicas: vec![],
         steward: NodeId([1; 32]),
-        epoch: 0,
+        epoch: Epoch::FIRST,
         seq,
         priority: 0,
         needs: vec![],

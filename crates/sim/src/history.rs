@@ -27,7 +27,7 @@ pub enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// Attempt number.
-    pub attempt: u32,
+    pub attempt: u64,
     /// Where.
     pub host: usize,
     /// In which life of that node.
@@ -58,7 +58,7 @@ pub type Counted = (usize, Vec<u64>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BagRun {
     /// Attempt number.
-    pub attempt: u32,
+    pub attempt: u64,
     /// Where.
     pub host: usize,
     /// In which life of that node.
@@ -108,7 +108,7 @@ pub struct History {
     /// Jobs that a node saw end first at this time, and how.
     pub ended: BTreeMap<JobId, (u64, JobState)>,
     /// Attempts that a steward declared to be copies of one that straggles.
-    pub copies: BTreeMap<(JobId, u32), Vec<u32>>,
+    pub copies: BTreeMap<(JobId, u32), Vec<u64>>,
     /// Executions started.
     pub executions: u64,
     /// Executions that ended with a result.
@@ -123,7 +123,7 @@ impl History {
         self.runs.get(&job).and_then(|j| j.get(&index)).map_or(&[], Vec::as_slice)
     }
     /// Whether this attempt is a declared copy.
-    pub fn is_copy(&self, job: JobId, index: u32, attempt: u32) -> bool {
+    pub fn is_copy(&self, job: JobId, index: u32, attempt: u64) -> bool {
         self.copies.get(&(job, index)).is_some_and(|c| c.contains(&attempt))
     }
     /// Executions of one job.

@@ -117,7 +117,7 @@ impl World {
         h: usize,
         slot: u16,
         index: u32,
-        attempt: u32,
+        attempt: u64,
         info: &JobInfo,
     ) -> Option<Computed> {
         let (_, group, number) = info.manifest.spec.locate(index)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use filch_types::JobId;
+use filch_types::{Epoch, JobId};
 
 use crate::history::{End, Run};
 use crate::world::World;
@@ -29,7 +29,7 @@ pub enum Mark {
         /// Of which job.
         job: JobId,
         /// In which epoch.
-        epoch: u32,
+        epoch: Epoch,
     },
     /// A planned fault took place.
     Fault {

@@ -317,7 +317,7 @@ impl World {
         (d.value() >> 16) % 1_000_000 < u64::from(work.broken_ppm)
     }
 
-    fn outcome(&mut self, h: usize, job: JobId, index: u32, attempt: u32, work: &Work, fails: bool) -> Outcome {
+    fn outcome(&mut self, h: usize, job: JobId, index: u32, attempt: u64, work: &Work, fails: bool) -> Outcome {
         let mut salt = Digest::default();
         salt.mix(u64::from(index));
         if work.varies {

@@ -18,7 +18,7 @@ pub enum TaskRef {
 impl BagId {
     /// The name of child `number` of this attempt at `parent`: where it comes from and the hash of its bytes. The number keeps
     /// two equal parts apart.
-    pub fn of(job: JobId, parent: TaskRef, attempt: u32, number: u32, bag: &Content) -> Self {
+    pub fn of(job: JobId, parent: TaskRef, attempt: u64, number: u32, bag: &Content) -> Self {
         let mut h = blake3::Hasher::new();
         h.update(b"bag").update(&job.0);
         match parent {
@@ -75,7 +75,7 @@ pub struct BagResult {
     /// Which.
     pub task: TaskRef,
     /// Attempt number (P13).
-    pub attempt: u32,
+    pub attempt: u64,
     /// Microseconds that it took.
     pub wall_us: u64,
     /// How it ended.

@@ -36,7 +36,7 @@ pub enum FactBody {
     /// Winners, by the owner only (P6, P9). Runs are sorted and disjoint.
     Pin(Vec<PinRun>),
     /// Attempts that were executing when their node was lost, by the steward: (task, attempt) (P14).
-    Lost(Vec<(u32, u32)>),
+    Lost(Vec<(u32, u64)>),
     /// Nothing of the job starts any more.
     Cancel,
     /// The job and its bytes may go; the fact stays as a tombstone (P11).
@@ -46,7 +46,7 @@ pub enum FactBody {
     /// Results of divisible tasks and of what was split off from them, by the worker.
     Bags(Vec<BagResult>),
     /// As `Lost`, of bags: (bag, attempt).
-    LostBags(Vec<(BagId, u32)>),
+    LostBags(Vec<(BagId, u64)>),
 }
 
 /// A fact as it is signed, stored and hashed.

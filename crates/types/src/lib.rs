@@ -4,6 +4,7 @@
 
 pub mod bag;
 pub mod codec;
+pub mod epoch;
 pub mod fact;
 pub mod ids;
 pub mod items;
@@ -19,6 +20,7 @@ pub mod time;
 pub mod wire;
 
 pub use bag::{BagOutcome, BagResult, Child, TaskRef};
+pub use epoch::Epoch;
 pub use fact::{Fact, FactBody, SignedFact};
 pub use ids::{BagId, BlobId, FactId, JobId, MachineId, NodeId, Nonce, StoreId};
 pub use manifest::{JobSpec, Manifest, SignedManifest};

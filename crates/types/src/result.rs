@@ -171,7 +171,7 @@ pub struct ResultRun {
     /// Tasks.
     pub count: u32,
     /// Attempt number (P13).
-    pub attempt: u32,
+    pub attempt: u64,
     /// Microseconds that the tasks took in all.
     pub wall_us: u64,
     /// How they ended.
@@ -180,7 +180,7 @@ pub struct ResultRun {
 
 impl ResultRun {
     /// One task's result.
-    pub fn one(index: u32, attempt: u32, wall_us: u64, outcome: Outcome) -> Self {
+    pub fn one(index: u32, attempt: u64, wall_us: u64, outcome: Outcome) -> Self {
         Self { lo: index, count: 1, attempt, wall_us, outcome }
     }
     /// The tasks as a range.

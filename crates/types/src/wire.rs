@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bag::TaskRef;
+use crate::epoch::Epoch;
 use crate::fact::SignedFact;
 use crate::ids::{BagId, FactId, JobId, MachineId, NodeId, StoreId};
 use crate::limits;
@@ -37,7 +38,7 @@ pub struct LeaseRun {
     /// Tasks.
     pub count: u32,
     /// Attempt number, unique per grant (P13).
-    pub attempt: u32,
+    pub attempt: u64,
     /// Times it moved between queues.
     pub hops: u8,
 }
@@ -68,11 +69,11 @@ pub struct GivenBag {
     /// What it was split off from,
     pub parent: TaskRef,
     /// at which attempt,
-    pub parent_attempt: u32,
+    pub parent_attempt: u64,
     /// as its how many-th child, from 0.
     pub number: u32,
     /// Attempt number, unique per execution (P13).
-    pub attempt: u32,
+    pub attempt: u64,
     /// Times it moved between queues.
     pub hops: u8,
     /// What is to be done.
@@ -92,7 +93,7 @@ pub struct HeldBag {
     /// The first eight bytes of its id.
     pub prefix: u64,
     /// At which attempt.
-    pub attempt: u32,
+    pub attempt: u64,
     /// Times it moved between queues.
     pub hops: u8,
     /// It executes (P14).
@@ -105,7 +106,7 @@ pub struct JobBeat {
     /// The job.
     pub job: JobId,
     /// The steward's epoch that the worker knows.
-    pub epoch: u32,
+    pub epoch: Epoch,
     /// The highest grant of that epoch that has arrived: younger ones may still be on their way.
     pub seen_grant: u64,
     /// Everything held: queued, executing, or finished but not yet acked by the steward.
@@ -137,7 +138,7 @@ pub struct Office {
     /// The job.
     pub job: JobId,
     /// The highest epoch that the sender has heard of.
-    pub epoch: u32,
+    pub epoch: Epoch,
 }
 
 /// A heartbeat.
@@ -162,21 +163,29 @@ pub struct Beat {
 pub struct JobBeatAck {
     /// The job.
     pub job: JobId,
-    /// Whether the receiver is the steward; if not, whom it believes to be.
-    pub steward: NodeId,
+    /// Who is the steward: the sender itself or whom it believes to be; none if it does not know the job.
+    pub steward: Option<NodeId>,
     /// Its epoch.
-    pub epoch: u32,
+    pub epoch: Epoch,
     /// Gifts up to here are known.
     pub given_upto: u64,
     /// Of what was listed, as it was listed: done, cancelled or leased to somebody else. Unstarted ones are to be dropped,
     /// unless they left and came back meanwhile.
     pub revoked: Vec<LeaseRun>,
     /// Bags listed that are done or somebody else's: (prefix, attempt).
-    pub revoked_bags: Vec<(u64, u32)>,
+    pub revoked_bags: Vec<(u64, u64)>,
     /// Tasks among what was listed that have a result: what still runs of them lost to another attempt, and is to end.
     pub ended: Vec<Range>,
     /// State of the job.
     pub state: JobState,
+}
+
+impl JobBeatAck {
+    /// Says nothing of what was listed.
+    pub fn new(job: JobId, steward: Option<NodeId>, epoch: Epoch, state: JobState) -> Self {
+        let (revoked, revoked_bags, ended) = (Vec::new(), Vec::new(), Vec::new());
+        Self { job, steward, epoch, given_upto: 0, revoked, revoked_bags, ended, state }
+    }
 }
 
 /// Where a job stands.
@@ -208,7 +217,7 @@ pub struct Summary {
     /// The steward.
     pub steward: NodeId,
     /// Its epoch.
-    pub epoch: u32,
+    pub epoch: Epoch,
     /// Grows with every summary of this steward and epoch.
     pub seq: u64,
     /// Higher first.
@@ -268,7 +277,7 @@ pub enum Message {
         /// The job.
         job: JobId,
         /// The steward's epoch that the giver knows.
-        epoch: u32,
+        epoch: Epoch,
         /// Ranges.
         runs: Vec<LeaseRun>,
         /// Parts of divisible tasks.
@@ -367,7 +376,7 @@ pub enum Response {
     /// To `Claim`: tasks.
     Grant {
         /// The steward's epoch.
-        epoch: u32,
+        epoch: Epoch,
         /// Numbers the grants of this epoch to this worker.
         grant: u64,
         /// What.
@@ -389,7 +398,7 @@ pub enum Response {
     /// To `Steal`: tasks, none if there were none to spare.
     Stolen {
         /// The steward's epoch that the victim knows.
-        epoch: u32,
+        epoch: Epoch,
         /// What.
         runs: Vec<LeaseRun>,
         /// Parts of divisible tasks.

@@ -19,7 +19,7 @@ use filch_types::wire::{
     Response, Summary,
 };
 use filch_types::{
-    BlobId, Cause, Content, Fact, FactBody, FactId, JobId, MachineId, NodeId, Outcome, ResultRun, SignedFact,
+    BlobId, Cause, Content, Epoch, Fact, FactBody, FactId, JobId, MachineId, NodeId, Outcome, ResultRun, SignedFact,
     SignedManifest, StoreId, TaskOutput, codec, limits,
 };
 use serde::Serialize;
@@ -72,7 +72,7 @@ fn summary() -> Summary {
         name: "job".into(),
         replicas: vec![PEER, NodeId([1; 32])],
         steward: PEER,
-        epoch: 0,
+        epoch: Epoch::FIRST,
         seq: 3,
         priority: 0,
         needs: vec!["handler:noop".into()],
@@ -102,7 +102,7 @@ fn beat() -> Beat {
     let given = Given { seq: 1, to: NodeId([4; 32]), run: run(8, 2) };
     let held = JobBeat {
         job: job(),
-        epoch: 0,
+        epoch: Epoch::FIRST,
         seen_grant: 1,
         held: vec![run(0, 4), run(6, 2)],
         running: vec![Range::new(0, 1)],
@@ -130,10 +130,10 @@ fn requests() -> Vec<Request> {
 }
 
 fn responses() -> Vec<Response> {
-    let (job, epoch) = (job(), 0);
+    let (job, epoch) = (job(), Epoch::new(3, &PEER));
     let ack = JobBeatAck {
         job,
-        steward: PEER,
+        steward: Some(PEER),
         epoch,
         given_upto: 1,
         revoked: vec![run(0, 2)],
@@ -177,7 +177,7 @@ fn messages() -> Vec<Message> {
         Message::Held { job, store, machine: MachineId([3; 16]) },
         Message::Fetching { job, bytes: 5 },
         Message::Announce(vec![summary()]),
-        Message::Gift { job, epoch: 0, runs: vec![run(1, 2)], bags: vec![], manifest: None },
+        Message::Gift { job, epoch: Epoch::FIRST, runs: vec![run(1, 2)], bags: vec![], manifest: None },
     ]);
     all
 }

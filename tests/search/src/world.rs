@@ -113,7 +113,7 @@ struct Packet {
 struct Running {
     launch: LaunchId,
     tasks: Range,
-    attempt: u32,
+    attempt: u64,
     ends: Timestamp,
 }
 
@@ -138,7 +138,7 @@ pub struct World {
     cut: Option<(usize, Timestamp)>,
     dead: Option<usize>,
     /// Executions: task and attempt.
-    ran: Vec<(u32, u32)>,
+    ran: Vec<(u32, u64)>,
     finals: BTreeMap<u32, FactId>,
     pub(crate) stolen: u32,
     /// A claim or steal whose answer was lost with tasks in it.

@@ -10,9 +10,9 @@ use filch_types::bag::TaskRef;
 use filch_types::fact::FactBody;
 use filch_types::result::{Cause, Content, Outcome, Stream, TaskOutput};
 use filch_types::wire::{GivenBag, HeldBag};
-use filch_types::{BagId, JobId, NodeId, ResultRun, Timestamp, limits};
+use filch_types::{BagId, Epoch, JobId, NodeId, ResultRun, Timestamp, limits};
 
-use super::job::{attempt_number, first_attempt};
+use super::job::first_attempt;
 use super::tree::{Grown, Tree};
 use super::{Made, Node, Timer};
 use crate::io::Event;
@@ -30,7 +30,7 @@ const MAX_GONE: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BagLease {
     pub to: NodeId,
-    pub attempt: u32,
+    pub attempt: u64,
     pub hops: u8,
     /// It must be listed once by then.
     pub until: Timestamp,
@@ -50,11 +50,11 @@ pub(crate) struct BagLeases {
     /// Workers whose connection is down, and that are not believed dead yet.
     absent: BTreeSet<NodeId>,
     /// What those had begun and was given to others meanwhile.
-    left: BTreeMap<NodeId, Vec<(BagId, u32)>>,
+    left: BTreeMap<NodeId, Vec<(BagId, u64)>>,
     /// Parts (by prefix) that are not known yet, and that those who were given them passed on to somebody who is gone.
     gone: BTreeSet<(u64, NodeId)>,
     /// Attempts at indices that this steward has failed.
-    failing: BTreeSet<(u32, u32)>,
+    failing: BTreeSet<(u32, u64)>,
 }
 
 impl BagLeases {
@@ -96,21 +96,21 @@ impl BagLeases {
         self.pool.insert(id);
     }
     /// Takes back all that `w` holds; says which of it had begun.
-    fn take_back(&mut self, w: NodeId) -> (Vec<BagId>, Vec<(BagId, u32)>) {
+    fn take_back(&mut self, w: NodeId) -> (Vec<BagId>, Vec<(BagId, u64)>) {
         let ids: Vec<BagId> = self.of.get(&w).into_iter().flatten().copied().collect();
         let begun = ids.iter().filter_map(|id| self.held.get(id).filter(|l| l.running).map(|l| (*id, l.attempt)));
         let begun = begun.collect();
         ids.iter().for_each(|id| self.pool_again(*id));
         (ids, begun)
     }
-    fn grant(&mut self, tree: &Tree, epoch: u32, to: NodeId, until: Timestamp, want: usize) -> Vec<GivenBag> {
+    fn grant(&mut self, tree: &Tree, epoch: Epoch, to: NodeId, until: Timestamp, want: usize) -> Vec<GivenBag> {
         let mut out = Vec::new();
         while out.len() < want.min(limits::MAX_GRANT_BAGS) {
             let Some(id) = self.pool.pop_first() else { break };
             // The first attempt of an epoch is its victim's.
             let tries = self.tries.entry(id).or_insert(1);
             *tries += 1;
-            let attempt = attempt_number(epoch, *tries);
+            let attempt = epoch.attempt(*tries);
             let Some(given) = tree.give(id, attempt) else { continue };
             self.lend(id, BagLease { to, attempt, hops: 0, until, listed: false, running: false });
             out.push(given);
@@ -118,7 +118,7 @@ impl BagLeases {
         out
     }
     /// `w` says what it holds. The answer: what it need not, or must not.
-    pub fn listed(&mut self, tree: &Tree, w: NodeId, bags: &[HeldBag], now: Timestamp) -> Vec<(u64, u32)> {
+    pub fn listed(&mut self, tree: &Tree, w: NodeId, bags: &[HeldBag], now: Timestamp) -> Vec<(u64, u64)> {
         let mut revoked = Vec::new();
         let mut there = BTreeSet::new();
         self.absent.remove(&w);
@@ -164,7 +164,7 @@ impl BagLeases {
 
 impl Node {
     /// Lends up to `want` parts that nobody runs to `to`.
-    pub(super) fn grant_bags(&mut self, id: JobId, to: NodeId, want: u32) -> Option<(u32, u64, Vec<GivenBag>)> {
+    pub(super) fn grant_bags(&mut self, id: JobId, to: NodeId, want: u32) -> Option<(Epoch, u64, Vec<GivenBag>)> {
         let until = self.now + self.cfg.timing.lease;
         let job = self.jobs.get_mut(&id)?;
         let s = job.steward.as_mut()?;
@@ -314,7 +314,7 @@ impl Node {
     }
 
     /// Parts that took down too many nodes end their task (P14).
-    pub(super) fn enforce_bag_budget(&mut self, id: JobId, lost: &[(BagId, u32)]) {
+    pub(super) fn enforce_bag_budget(&mut self, id: JobId, lost: &[(BagId, u64)]) {
         for (bag, _) in lost {
             if self.jobs.get(&id).is_some_and(|j| j.steward.is_some() && j.fold.bag_over_budget(*bag)) {
                 self.fail_divided(id, *bag);

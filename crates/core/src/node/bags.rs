@@ -72,7 +72,7 @@ pub(crate) struct BagWork {
     pub moved: BTreeMap<BagId, (Tag, Timestamp, NodeId)>,
     pub results: Vec<BagResult>,
     pub bytes: usize,
-    came: VecDeque<(u64, u32, u8)>,
+    came: VecDeque<(u64, u64, u8)>,
 }
 
 impl BagWork {
@@ -88,7 +88,7 @@ impl BagWork {
         (self.queue.len() + self.running.len()) as u64
     }
     /// Whether this very gift is new.
-    pub fn is_new(&mut self, name: u64, attempt: u32, hops: u8) -> bool {
+    pub fn is_new(&mut self, name: u64, attempt: u64, hops: u8) -> bool {
         let gift = (name, attempt, hops);
         let new = !self.came.contains(&gift);
         if new {
@@ -448,9 +448,9 @@ impl Node {
     }
 
     /// Parts that are done, or somebody else's.
-    pub(super) fn bags_revoked(&mut self, id: JobId, list: &[(u64, u32)]) {
+    pub(super) fn bags_revoked(&mut self, id: JobId, list: &[(u64, u64)]) {
         let Some(job) = self.jobs.get_mut(&id).filter(|_| !list.is_empty()) else { return };
-        let named = |bag: &BagId, attempt: u32| list.contains(&(bag.prefix(), attempt));
+        let named = |bag: &BagId, attempt: u64| list.contains(&(bag.prefix(), attempt));
         let bags = &mut job.work.bags;
         bags.queue.retain(|q| !named(&q.id, q.given.attempt));
         bags.unacked.retain(|bag, tag| !named(bag, tag.attempt));
@@ -476,7 +476,7 @@ impl Node {
 }
 
 /// The next child of what runs.
-fn child_of(run: &BagRun, parent_attempt: u32, bag: Content) -> GivenBag {
+fn child_of(run: &BagRun, parent_attempt: u64, bag: Content) -> GivenBag {
     GivenBag {
         root: run.root,
         parent: run.task,

@@ -229,8 +229,8 @@ impl Node {
             job.work.failed = Default::default();
             job.work.bags.unacked.clear();
         }
-        if ack.steward != from {
-            if (ack.steward, ack.epoch, ack.state) == (me, 0, JobState::Active) {
+        if ack.steward != Some(from) {
+            if ack.steward.is_none() && ack.state == JobState::Active {
                 self.unknown_there(ack.job);
             }
             self.denied(ack.job, from, ack.steward, ack.epoch);

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::time::Span;
 use filch_types::wire::LeaseRun;
-use filch_types::{JobId, JobSpec, NodeId, ResultRun, Timestamp, limits};
+use filch_types::{Epoch, JobId, JobSpec, NodeId, ResultRun, Timestamp, limits};
 
 use super::fold::Fold;
-use super::job::{CAREFUL, COPY, Steward, Tag, attempt_number, lease_run};
+use super::job::{CAREFUL, COPY, Steward, Tag, lease_run};
 use super::leases::Leases;
 use super::{Node, Timer};
 use crate::io::Event;
@@ -83,14 +83,14 @@ impl Pace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Copy {
     node: NodeId,
-    attempt: u32,
+    attempt: u64,
 }
 
 /// A launch that executes, as heartbeats tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Begun {
     tasks: Range,
-    attempt: u32,
+    attempt: u64,
     /// When this steward first heard of it with this first task.
     since: Timestamp,
 }
@@ -111,11 +111,11 @@ impl Copies {
         self.given.iter().map(|(r, c)| (r, c.node))
     }
     /// The copies that `w` has.
-    pub fn of(&self, w: NodeId) -> Vec<(Range, u32)> {
+    pub fn of(&self, w: NodeId) -> Vec<(Range, u64)> {
         self.given.iter().filter(|(_, c)| c.node == w).map(|(r, c)| (r, c.attempt)).collect()
     }
     /// Whether all of `r` is known to be a copy at `w` at this attempt.
-    pub fn has(&self, r: Range, w: NodeId, attempt: u32) -> bool {
+    pub fn has(&self, r: Range, w: NodeId, attempt: u64) -> bool {
         self.given.gaps(r).is_empty() && self.given.overlapping(r).all(|(_, c)| c.node == w && c.attempt == attempt)
     }
     fn free(&self, r: Range) -> bool {
@@ -132,7 +132,7 @@ impl Copies {
         }
     }
     /// `w` says what it executes. A launch whose first task ended is another launch: it makes progress.
-    pub fn observe(&mut self, w: NodeId, running: Vec<(Range, u32)>, now: Timestamp) {
+    pub fn observe(&mut self, w: NodeId, running: Vec<(Range, u64)>, now: Timestamp) {
         let old = self.begun.remove(&w).unwrap_or_default();
         for b in &old {
             self.oldest.remove(&(b.since, b.tasks.lo, w));
@@ -140,7 +140,7 @@ impl Copies {
         if running.is_empty() {
             return;
         }
-        let since = |lo: u32, attempt: u32| {
+        let since = |lo: u32, attempt: u64| {
             old.iter().find(|b| (b.tasks.lo, b.attempt) == (lo, attempt)).map_or(now, |b| b.since)
         };
         let begun =
@@ -264,7 +264,7 @@ impl Node {
     }
 
     /// Grants a copy of what straggles. The caller knows that there is nothing else to be had.
-    pub(super) fn grant_copy(&mut self, id: JobId, to: NodeId, idle: u16) -> Option<(u32, u64, Vec<LeaseRun>)> {
+    pub(super) fn grant_copy(&mut self, id: JobId, to: NodeId, idle: u16) -> Option<(Epoch, u64, Vec<LeaseRun>)> {
         let (now, t) = (self.now, self.cfg.timing.clone());
         let boot = self.peers.get(&to).and_then(|p| p.hello.as_ref()).map_or(0, |h| h.boot);
         let job = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Active)?;
@@ -272,7 +272,7 @@ impl Node {
         let known = Known { spec: &job.manifest.spec, fold: &job.fold, pace: &job.pace, leased: &s.leased };
         let tasks = s.copies.straggler(now, Some(to), t.beat, &known)?;
         let tries = s.tries.overlapping(tasks).map(|(_, n)| *n).max().unwrap_or(0) + 1;
-        let tag = Tag { attempt: attempt_number(s.epoch, tries), hops: COPY };
+        let tag = Tag { attempt: s.epoch.attempt(tries), hops: COPY };
         let parts: Vec<Range> = job.fold.done().gaps(tasks).into_iter().take(limits::MAX_GRANT_RUNS).collect();
         for r in &parts {
             s.tries.insert(*r, tries);

@@ -32,7 +32,7 @@ fn joins(job: &Job, fact: &Fact) -> bool {
 }
 
 /// Tasks with their attempts.
-type Attempts<T> = Vec<(T, u32)>;
+type Attempts<T> = Vec<(T, u64)>;
 
 /// The tasks whose results a pack has, with their attempts, and the parts of divided ones.
 fn tasks_of(body: &FactBody) -> (Attempts<Range>, Attempts<BagId>) {
@@ -286,7 +286,7 @@ impl Node {
         let (me, store) = (self.id, self.cfg.store);
         let (by_arrival, untold) = (self.planted(Mutant::OrderByArrival), self.planted(Mutant::CancelNotRepeated));
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let mut touched: Vec<(Range, u32)> = Vec::new();
+        let mut touched: Vec<(Range, u64)> = Vec::new();
         let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
         let (mut grown, mut lost_bags) = (Vec::new(), Vec::new());
         for (fact_id, fact) in &facts {

@@ -19,7 +19,7 @@ use super::tree::{Grown, Tree};
 pub(crate) struct Best {
     /// `false` sorts first: success.
     pub failed: bool,
-    pub attempt: u32,
+    pub attempt: u64,
     pub pack: FactId,
 }
 
@@ -41,9 +41,9 @@ pub(crate) struct Fold {
     xor: FactId,
     packs: BTreeMap<FactId, PackInfo>,
     best: RangeMap<Best>,
-    failures: BTreeMap<u32, BTreeSet<u32>>,
+    failures: BTreeMap<u32, BTreeSet<u64>>,
     pins: RangeMap<FactId>,
-    lost: BTreeMap<u32, BTreeSet<u32>>,
+    lost: BTreeMap<u32, BTreeSet<u64>>,
     cancelled: bool,
     deleted: bool,
     added: BTreeSet<(FactId, NodeId)>,
@@ -59,7 +59,7 @@ pub(crate) struct Fold {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Change {
     /// Tasks that have a result now or another one than before, and the attempt that it came from.
-    pub touched: Vec<(Range, u32)>,
+    pub touched: Vec<(Range, u64)>,
     /// Whether the graph's readiness may have changed.
     pub ready: bool,
     /// What became of divided tasks.
@@ -134,7 +134,7 @@ impl Fold {
                     for part in parts {
                         self.pins.insert(part, run.pack);
                     }
-                    change.touched.push((run.range(), u32::MAX));
+                    change.touched.push((run.range(), u64::MAX));
                 }
             }
             FactBody::Lost(list) => {
@@ -242,7 +242,7 @@ impl Fold {
         }
     }
 
-    fn fail_divided(&mut self, r: Range, attempt: u32, change: &mut Change) {
+    fn fail_divided(&mut self, r: Range, attempt: u64, change: &mut Change) {
         if !self.tree.any() {
             return;
         }
@@ -369,7 +369,7 @@ impl Fold {
         self.packs.get(id)
     }
     /// Tasks in `r` of which this very attempt failed.
-    pub fn failed_at(&self, r: Range, attempt: u32) -> Vec<Range> {
+    pub fn failed_at(&self, r: Range, attempt: u64) -> Vec<Range> {
         let hit = self.failures.range(r.lo..r.hi).filter(|(_, tries)| tries.contains(&attempt));
         hit.map(|(i, _)| Range::new(*i, *i + 1)).collect()
     }
@@ -503,7 +503,7 @@ mod tests {
     }
 
     fn any_fact() -> impl Strategy<Value = Fact> {
-        let run = (0u32..12, 1u32..4, 1u32..4, 0u8..3);
+        let run = (0u32..12, 1u32..4, 1u64..4, 0u8..3);
         let body = prop_oneof![
             6 => prop::collection::vec(run, 1..3).prop_map(|runs| {
                 FactBody::Pack(runs.into_iter().map(|(lo, count, attempt, how)| ResultRun {
@@ -518,7 +518,7 @@ mod tests {
             2 => (0u32..12, 1u32..3, any::<[u8; 32]>()).prop_map(|(lo, count, p)| {
                 FactBody::Pin(vec![PinRun { lo, count, pack: FactId(p) }])
             }),
-            1 => (0u32..12, 1u32..3).prop_map(|l| FactBody::Lost(vec![l])),
+            1 => (0u32..12, 1u64..3).prop_map(|l| FactBody::Lost(vec![l])),
             1 => Just(FactBody::Cancel),
             1 => any::<u8>().prop_map(|n| FactBody::AddReplica(NodeId([n; 32]))),
         ];

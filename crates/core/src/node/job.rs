@@ -6,7 +6,7 @@ use filch_types::fact::SignedFact;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::time::Span;
 use filch_types::wire::{Given, JobState, LeaseRun, Summary};
-use filch_types::{BagId, FactId, JobId, Manifest, NodeId, ResultRun, SignedManifest, StoreId, Timestamp};
+use filch_types::{BagId, Epoch, FactId, JobId, Manifest, NodeId, ResultRun, SignedManifest, StoreId, Timestamp};
 use std::sync::Arc;
 
 use super::bag_leases::BagLeases;
@@ -19,20 +19,15 @@ use super::lifelines::Lifelines;
 use crate::io::{ClientId, LaunchId};
 use crate::view::Role;
 
-/// Attempt numbers: the steward's epoch in the upper 12 bits, the task's grants in that epoch in the lower 20 (P13).
-pub(crate) fn attempt_number(epoch: u32, grants: u32) -> u32 {
-    epoch.min(0xfff) << 20 | grants.min(0xf_ffff)
-}
-
 /// The attempt number of a part that was never given out again: its victim's. A steward's own begin at 2.
-pub(crate) fn first_attempt(parent_attempt: u32) -> u32 {
-    attempt_number(parent_attempt >> 20, 1)
+pub(crate) fn first_attempt(parent_attempt: u64) -> u64 {
+    Epoch::of_attempt(parent_attempt).attempt(1)
 }
 
 /// What travels with a queued range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
-    pub attempt: u32,
+    pub attempt: u64,
     pub hops: u8,
 }
 
@@ -53,9 +48,9 @@ pub(crate) struct OutPack {
     /// Durable here.
     pub durable: bool,
     /// The tasks whose results it has, with their attempts.
-    pub ranges: Vec<(Range, u32)>,
+    pub ranges: Vec<(Range, u64)>,
     /// The parts of divided tasks, too.
-    pub bags: Vec<(BagId, u32)>,
+    pub bags: Vec<(BagId, u64)>,
     /// Its bytes as long as the ledger does not have them.
     pub signed: Option<SignedFact>,
     pub last_sent: Option<Timestamp>,
@@ -104,7 +99,7 @@ impl Work {
         ranges.iter().any(|r| !r.is_empty()) || !self.given.is_empty() || self.bags.holds_any()
     }
     /// The steward has the result of this attempt, or wants none: it need not be listed any more.
-    pub fn acked(&mut self, range: Range, attempt: u32) {
+    pub fn acked(&mut self, range: Range, attempt: u64) {
         let old: Vec<Range> =
             self.unacked.overlapping(range).filter(|(_, tag)| tag.attempt <= attempt).map(|(r, _)| r).collect();
         for r in old {
@@ -114,7 +109,7 @@ impl Work {
     }
     /// Parts of a grant that are new here. What runs or waits for its ack is not begun again, unless it failed and this is
     /// another attempt: then the steward knew before its ack was here.
-    pub fn takes(&mut self, range: Range, attempt: u32) -> Vec<Range> {
+    pub fn takes(&mut self, range: Range, attempt: u64) -> Vec<Range> {
         for r in self.failed.overlapping(range).collect::<Vec<_>>() {
             self.acked(r, attempt.saturating_sub(1));
         }
@@ -173,7 +168,7 @@ pub(crate) struct WorkerLease {
 /// The job as its steward sees it. Soft state: any replica can rebuild it (P7).
 #[derive(Clone, Debug)]
 pub(crate) struct Steward {
-    pub epoch: u32,
+    pub epoch: Epoch,
     /// Grants only from here on.
     pub granting: bool,
     /// The round record is on disk.
@@ -238,7 +233,7 @@ pub(crate) struct Job {
     pub steward_id: NodeId,
     /// That one showed that it does not hold the office: it restarted, or asked this node for work as if this were the steward.
     pub vacant: bool,
-    pub epoch: u32,
+    pub epoch: Epoch,
     pub round: u32,
     pub steward: Option<Steward>,
     pub work: Work,
@@ -328,7 +323,7 @@ impl Job {
             state: JobState::Active,
             steward_id,
             vacant: false,
-            epoch: 0,
+            epoch: Epoch::FIRST,
             round: 0,
             steward: None,
             work: Work::default(),

@@ -127,26 +127,16 @@ impl Node {
     /// A heartbeat of `w` to this node as the steward of a job.
     pub(super) fn steward_beat(&mut self, w: NodeId, jb: JobBeat) -> JobBeatAck {
         let (me, now, until) = (self.id, self.now, self.now + self.cfg.timing.lease);
-        let answer = |steward, epoch, state| JobBeatAck {
-            job: jb.job,
-            steward,
-            epoch,
-            given_upto: 0,
-            revoked: Vec::new(),
-            revoked_bags: Vec::new(),
-            ended: Vec::new(),
-            state,
-        };
+        let says = |steward, epoch, state| JobBeatAck::new(jb.job, steward, epoch, state);
         if self.tombstones.contains_key(&jb.job) {
-            let none = answer(me, jb.epoch, JobState::Deleted);
-            return JobBeatAck { revoked: jb.held, ..none };
+            return JobBeatAck { revoked: jb.held, ..says(Some(me), jb.epoch, JobState::Deleted) };
         }
         self.asked_as_steward(jb.job, w, jb.epoch);
-        let Some(job) = self.jobs.get_mut(&jb.job) else { return answer(w, 0, JobState::Active) };
+        let Some(job) = self.jobs.get_mut(&jb.job) else { return says(None, jb.epoch, JobState::Active) };
         let state = job.state;
-        let Some(s) = job.steward.as_mut() else { return answer(job.steward_id, job.epoch, state) };
+        let Some(s) = job.steward.as_mut() else { return says(Some(job.steward_id), job.epoch, state) };
         if !s.workers.contains_key(&w) && s.workers.len() >= limits::MAX_PEERS {
-            return answer(me, s.epoch, state);
+            return says(Some(me), s.epoch, state);
         }
         let (fold, total) = (&job.fold, job.fold.total());
         let mut lease = s.workers.remove(&w).unwrap_or_default();
@@ -182,7 +172,8 @@ impl Node {
         heard.ended.truncate(MAX_REVOKED);
         self.renew_leases(jb.job, renewed);
         self.offer_bags(jb.job);
-        JobBeatAck { job: jb.job, steward: me, epoch, given_upto, revoked, revoked_bags, ended: heard.ended, state }
+        let says = says(Some(me), epoch, state);
+        JobBeatAck { given_upto, revoked, revoked_bags, ended: heard.ended, ..says }
     }
 
     fn renew_leases(&mut self, id: JobId, leases: Vec<(NodeId, Timestamp)>) {

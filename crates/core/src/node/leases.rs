@@ -116,7 +116,7 @@ mod tests {
             for (what, lo, len, n) in steps {
                 let (r, w) = (Range::new(lo, lo + len), node(n));
                 match what {
-                    0 | 1 => leases.insert(r, w, Tag { attempt: u32::from(n), hops: what }),
+                    0 | 1 => leases.insert(r, w, Tag { attempt: u64::from(n), hops: what }),
                     2 => leases.remove(r),
                     _ => {
                         running.insert(w, u64::from(len));

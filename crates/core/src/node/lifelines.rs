@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use filch_types::time::Span;
 use filch_types::wire::{GivenBag, JobState, LeaseRun, Message, Refusal, Response};
-use filch_types::{JobId, NodeId, SignedManifest, Timestamp, limits};
+use filch_types::{Epoch, JobId, NodeId, SignedManifest, Timestamp, limits};
 
 use super::bags::Want;
 use super::job::Tag;
@@ -142,7 +142,7 @@ impl Node {
         &mut self,
         from: NodeId,
         id: JobId,
-        epoch: u32,
+        epoch: Epoch,
         runs: Vec<LeaseRun>,
         bags: Vec<GivenBag>,
         _manifest: Option<SignedManifest>,

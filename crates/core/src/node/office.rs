@@ -8,18 +8,15 @@
 
 use filch_types::record::Record;
 use filch_types::wire::{JobBeatAck, JobState, Office};
-use filch_types::{JobId, NodeId, limits, ranges::Range};
+use filch_types::{Epoch, JobId, NodeId, ranges::Range};
 
 use super::job::{Job, Steward};
 use super::{Node, Then, Timer};
 use crate::io::Event;
 use crate::view::Role;
 
-/// How far an epoch can be ahead in honest ways: further than takeovers could have led, it is a lie.
-const MAX_EPOCH_LEAP: u32 = 1024;
-
-/// Places in R that an epoch number can name: its lowest three bits.
-const PLACES: u32 = limits::MAX_REPLICAS as u32;
+/// How many rounds an epoch can be ahead in honest ways: further than takeovers could have led, it is a lie.
+const MAX_LEAP: u32 = 128;
 
 impl Node {
     /// Sees who should be the steward of a job, after anything about replicas or liveness changed (P7).
@@ -80,9 +77,9 @@ impl Node {
     }
 
     /// An epoch is heard of. Whoever takes the office later does it in a later one, and who grants in an earlier one is told.
-    pub(super) fn hear_epoch(&mut self, id: JobId, epoch: u32) {
+    pub(super) fn hear_epoch(&mut self, id: JobId, epoch: Epoch) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if epoch <= job.epoch || epoch - job.epoch >= MAX_EPOCH_LEAP {
+        if epoch <= job.epoch || epoch.round().saturating_sub(job.epoch.round()) >= MAX_LEAP {
             return;
         }
         let in_office = job.steward.is_some();
@@ -93,12 +90,12 @@ impl Node {
         }
     }
 
-    /// Somebody took over in a later epoch. Its number says who, as long as both see R in the same order; else a summary does.
-    fn superseded(&mut self, id: JobId, epoch: u32) {
+    /// Somebody took over in a later epoch. Its number says who, if this node knows of that member of R; else a summary does.
+    fn superseded(&mut self, id: JobId, epoch: Epoch) {
         self.step_down(id);
         let me = self.id;
         if let Some(job) = self.jobs.get_mut(&id)
-            && let Some(who) = job.replicas.get((epoch % PLACES) as usize).copied().filter(|n| *n != me)
+            && let Some(who) = job.replicas.iter().copied().find(|n| *n != me && epoch.is_of(n))
         {
             job.steward_id = who;
         }
@@ -107,44 +104,33 @@ impl Node {
 
     /// A member of R takes this node for the steward.
     pub(super) fn on_office(&mut self, from: NodeId, o: Office) -> JobBeatAck {
-        let answer = |steward, epoch, state| JobBeatAck {
-            job: o.job,
-            steward,
-            epoch,
-            given_upto: 0,
-            revoked: Vec::new(),
-            revoked_bags: Vec::new(),
-            ended: Vec::new(),
-            state,
-        };
         if self.tombstones.contains_key(&o.job) {
-            return answer(self.id, o.epoch, JobState::Deleted);
+            return JobBeatAck::new(o.job, Some(self.id), o.epoch, JobState::Deleted);
         }
         self.asked_as_steward(o.job, from, o.epoch);
         match self.jobs.get(&o.job) {
-            Some(job) => answer(job.steward_id, job.epoch, job.state),
-            None => answer(from, 0, JobState::Active),
+            Some(job) => JobBeatAck::new(o.job, Some(job.steward_id), job.epoch, job.state),
+            None => JobBeatAck::new(o.job, None, o.epoch, JobState::Active),
         }
     }
 
     /// Somebody believes that this node is the steward, and that this is the epoch: so it is not in office itself.
-    pub(super) fn asked_as_steward(&mut self, id: JobId, from: NodeId, epoch: u32) {
+    pub(super) fn asked_as_steward(&mut self, id: JobId, from: NodeId, epoch: Epoch) {
         self.hear_epoch(id, epoch);
         self.vacate(id, from);
     }
 
-    /// Whom this node asked as the steward says that it is not, but another one, in this epoch as far as it knows.
-    pub(super) fn denied(&mut self, id: JobId, from: NodeId, named: NodeId, epoch: u32) {
+    /// Whom this node asked as the steward says that it is not, but another one, in this epoch as far as it knows; or that it knows nothing.
+    pub(super) fn denied(&mut self, id: JobId, from: NodeId, named: Option<NodeId>, epoch: Epoch) {
         let me = self.id;
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.steward.is_none() && j.steward_id == from) else {
-            return self.learn_steward(id, named, epoch);
+            return named.into_iter().for_each(|n| self.learn_steward(id, n, epoch));
         };
-        if (named, epoch) == (me, 0) && job.replicas.contains(&from) {
-            // It does not know the job at all.
+        if named.is_none() && job.replicas.contains(&from) {
             job.strangers.insert(from);
         }
         job.vacant = true;
-        if named != me {
+        if let Some(named) = named.filter(|n| *n != me) {
             self.learn_steward(id, named, epoch);
         }
         // Its belief is older than this node's own: nothing that it says of others counts.
@@ -155,7 +141,7 @@ impl Node {
     }
 
     /// Somebody is said to be the steward. The higher epoch is right; the own belief about who is alive is not touched.
-    pub(super) fn learn_steward(&mut self, id: JobId, steward: NodeId, epoch: u32) {
+    pub(super) fn learn_steward(&mut self, id: JobId, steward: NodeId, epoch: Epoch) {
         let me = self.id;
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if steward == me {
@@ -194,11 +180,12 @@ impl Node {
         if job.steward.is_some() {
             return;
         }
-        let place = job.replicas.iter().position(|r| *r == me).unwrap_or(0) as u32;
-        if !fresh {
-            job.round = job.round.max(job.epoch / PLACES) + 1;
-        }
-        let epoch = job.round * PLACES + place;
+        let epoch = if fresh {
+            Epoch::FIRST
+        } else {
+            job.round = job.round.max(job.epoch.round()).saturating_add(1);
+            Epoch::new(job.round, &me)
+        };
         let mut s = Steward::new(epoch, job.fold.tree().open());
         s.repool(&job.fold, Range::new(0, job.fold.total()));
         (s.durable, s.grace_over, s.granting) = (fresh, fresh, fresh);

@@ -4,7 +4,7 @@ use filch_types::time::Span;
 use std::collections::VecDeque;
 
 use filch_types::wire::{Given, Hello, JobState, LeaseRun, Refusal, Request, Response};
-use filch_types::{JobId, NodeId, Timestamp, limits};
+use filch_types::{Epoch, JobId, NodeId, Timestamp, limits};
 
 use super::bags::Want;
 use super::beats::remove_counted;
@@ -199,7 +199,7 @@ impl Node {
         self.no_luck(id);
     }
 
-    fn take_grant(&mut self, id: JobId, sent: Timestamp, epoch: u32, grant: Option<u64>, runs: Vec<LeaseRun>) {
+    fn take_grant(&mut self, id: JobId, sent: Timestamp, epoch: Epoch, grant: Option<u64>, runs: Vec<LeaseRun>) {
         let lease = self.cfg.timing.lease_worker;
         let across_clocks = self.planted(Mutant::LeaseAcrossClocks);
         self.known_there(id);

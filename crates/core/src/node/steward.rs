@@ -6,23 +6,23 @@ use filch_types::fact::FactBody;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::result::{Cause, Outcome, TaskOutput};
 use filch_types::wire::{JobState, LeaseRun, Refusal, Response};
-use filch_types::{BagId, JobId, NodeId, ResultRun, limits};
+use filch_types::{BagId, Epoch, JobId, NodeId, ResultRun, limits};
 
 use super::bag_leases::BagLeases;
 use super::copies::Copies;
-use super::job::{CAREFUL, Steward, Tag, attempt_number, lease_run};
+use super::job::{CAREFUL, Steward, Tag, lease_run};
 use super::leases::Leases;
 use super::{Made, Node, Timer};
 use crate::Mutant;
 use crate::io::{Event, Token};
 
 /// A grant: the epoch, its number there, and what.
-pub(super) type Granted = (u32, u64, Vec<LeaseRun>);
+pub(super) type Granted = (Epoch, u64, Vec<LeaseRun>);
 /// Nodes with unstarted tasks, and how many.
 pub(super) type Victims = Vec<(NodeId, u32)>;
 
 impl Steward {
-    pub(super) fn new(epoch: u32, open: &BTreeSet<BagId>) -> Self {
+    pub(super) fn new(epoch: Epoch, open: &BTreeSet<BagId>) -> Self {
         Self {
             bags: BagLeases::new(open),
             epoch,
@@ -142,7 +142,7 @@ impl Node {
                 Some(i) => (Range::new(r.lo, i), 0),
                 None => (r, 0),
             };
-            let tag = Tag { attempt: attempt_number(s.epoch, n + 1), hops };
+            let tag = Tag { attempt: s.epoch.attempt(n + 1), hops };
             if !twice {
                 s.pool.remove(r);
             }
@@ -238,7 +238,7 @@ impl Node {
     pub(super) fn peer_drains(&mut self, _p: NodeId) {}
 
     /// The fold changed: what is done leaves the tables, what failed and may be tried again comes back.
-    pub(super) fn steward_after_facts(&mut self, id: JobId, touched: &[(Range, u32)], ready: bool) {
+    pub(super) fn steward_after_facts(&mut self, id: JobId, touched: &[(Range, u64)], ready: bool) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(s) = job.steward.as_mut() else { return };
         let mut again = false;
@@ -272,7 +272,7 @@ impl Node {
     }
 
     /// Tasks that took down too many nodes fail for good (P14).
-    pub(super) fn enforce_budget(&mut self, id: JobId, tasks: &[(u32, u32)]) {
+    pub(super) fn enforce_budget(&mut self, id: JobId, tasks: &[(u32, u64)]) {
         let Some(job) = self.jobs.get(&id) else { return };
         if job.steward.is_none() {
             return;

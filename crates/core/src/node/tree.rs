@@ -20,7 +20,7 @@ use filch_types::{BagId, Cause, Content, FactId, JobId, JobSpec, NodeId};
 use super::fold::Best;
 
 /// Orders the results of one task: attempt, fact, place in the fact.
-type Key = (u32, FactId, u16);
+type Key = (u64, FactId, u16);
 
 /// One result of a task.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ struct Res {
 #[derive(Clone, Debug)]
 struct Origin {
     parent: TaskRef,
-    attempt: u32,
+    attempt: u64,
     number: u32,
     holder: NodeId,
     /// Until it has a result.
@@ -57,8 +57,8 @@ pub(crate) struct Failure {
 struct Entry {
     results: Vec<Res>,
     origin: Option<Origin>,
-    failed: BTreeMap<(u32, FactId), Failure>,
-    lost: BTreeSet<u32>,
+    failed: BTreeMap<(u64, FactId), Failure>,
+    lost: BTreeSet<u64>,
     /// It is in the tree that is being worked off; then `root` is its index.
     live: bool,
     /// It was, and what it belonged to was given up or completed otherwise.
@@ -81,7 +81,7 @@ impl Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grown {
     /// Indices that have a first part now, and at which attempt.
-    pub rooted: Vec<(u32, u32)>,
+    pub rooted: Vec<(u32, u64)>,
     /// Indices whose whole tree is complete, or won by another result than before.
     pub complete: Vec<(u32, Best)>,
     /// Parts that are worth running now.
@@ -107,7 +107,7 @@ pub(crate) struct Tree {
     /// Indices that need not be begun (again): a result of theirs is followed.
     rooted: RangeSet,
     /// Attempts at indices that failed, themselves or a part of theirs.
-    void: BTreeSet<(u32, u32)>,
+    void: BTreeSet<(u32, u64)>,
 }
 
 impl Tree {
@@ -153,11 +153,11 @@ impl Tree {
         }
     }
     /// Who got the part first, and the attempt at its parent, as the parent's result says.
-    pub fn hint(&self, bag: BagId) -> Option<(NodeId, u32)> {
+    pub fn hint(&self, bag: BagId) -> Option<(NodeId, u64)> {
         self.entries.get(&TaskRef::Bag(bag))?.origin.as_ref().map(|o| (o.holder, o.attempt))
     }
     /// An open part, to be given to somebody.
-    pub fn give(&self, bag: BagId, attempt: u32) -> Option<GivenBag> {
+    pub fn give(&self, bag: BagId, attempt: u64) -> Option<GivenBag> {
         let e = self.entries.get(&TaskRef::Bag(bag)).filter(|e| e.live)?;
         let o = e.origin.as_ref()?;
         Some(GivenBag {
@@ -175,7 +175,7 @@ impl Tree {
         self.entries.get(&TaskRef::Bag(bag)).map_or(0, |e| e.lost.len() as u32)
     }
     /// The index that a live part belongs to, and the attempt at it that is followed.
-    pub fn root(&self, bag: BagId) -> Option<(u32, u32)> {
+    pub fn root(&self, bag: BagId) -> Option<(u32, u64)> {
         let e = self.entries.get(&TaskRef::Bag(bag)).filter(|e| e.live)?;
         let root = self.entries.get(&TaskRef::Index(e.root))?;
         Some((e.root, root.current?.0))
@@ -327,7 +327,7 @@ impl Tree {
     }
 
     /// An attempt at an index failed, itself or by a part: its parts are not worth running. `ended`: nor are those of others.
-    pub fn fail(&mut self, index: u32, attempt: u32, ended: bool, out: &mut Grown) {
+    pub fn fail(&mut self, index: u32, attempt: u64, ended: bool, out: &mut Grown) {
         self.void.insert((index, attempt));
         let task = TaskRef::Index(index);
         let Some(e) = self.entries.get_mut(&task) else { return };
@@ -349,7 +349,7 @@ impl Tree {
     }
 
     /// A part was lost while it executed.
-    pub fn lost(&mut self, bag: BagId, attempt: u32) {
+    pub fn lost(&mut self, bag: BagId, attempt: u64) {
         self.entries.entry(TaskRef::Bag(bag)).or_default().lost.insert(attempt);
     }
 
@@ -432,11 +432,11 @@ mod tests {
     fn child(byte: u8) -> Child {
         Child { bag: Content::Inline(vec![byte]), holder: NodeId([byte; 32]) }
     }
-    fn ended(task: TaskRef, attempt: u32, count: u64, bags: &[u8]) -> BagResult {
+    fn ended(task: TaskRef, attempt: u64, count: u64, bags: &[u8]) -> BagResult {
         let children = bags.iter().map(|b| child(*b)).collect();
         BagResult { task, attempt, wall_us: 1, outcome: BagOutcome::Ended { tally: vec![count, count], children } }
     }
-    fn id(parent: TaskRef, attempt: u32, number: u32, byte: u8) -> BagId {
+    fn id(parent: TaskRef, attempt: u64, number: u32, byte: u8) -> BagId {
         BagId::of(JOB, parent, attempt, number, &child(byte).bag)
     }
     fn add(tree: &mut Tree, fact: u8, r: &BagResult) -> Grown {
@@ -514,7 +514,7 @@ mod tests {
         /// S4 for parts: whatever order results come in, and however many attempts there were.
         #[test]
         fn order_does_not_matter(
-            picks in prop::collection::vec((0usize..40, 1u32..3, prop::collection::vec(0u8..3, 0..3)), 1..30),
+            picks in prop::collection::vec((0usize..40, 1u64..3, prop::collection::vec(0u8..3, 0..3)), 1..30),
             seed in any::<u64>(),
         ) {
             // Names can only be made of parents that exist: the tree grows from the root.

@@ -12,7 +12,7 @@ use crate::task::{Paths, Task};
 /// One call of a handler.
 pub struct HandlerCx<'a> {
     job: JobId,
-    attempt: u32,
+    attempt: u64,
     task: &'a Task<'a>,
     control: Control<'a>,
     args: &'a [String],
@@ -45,7 +45,7 @@ impl<'a> HandlerCx<'a> {
         self.task.number
     }
     /// Attempt number: unique per attempt at the task.
-    pub fn attempt(&self) -> u32 {
+    pub fn attempt(&self) -> u64 {
         self.attempt
     }
     /// The slot, from 0.

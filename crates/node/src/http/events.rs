@@ -95,7 +95,7 @@ async fn kind(app: &App, event: Core) -> Option<EventKind> {
             let ids: Vec<_> = holders.into_iter().map(|(n, _)| n).collect();
             EventKind::Copies { holders: app.names.of(&ids).await, want: want.unwrap_or(0) }
         }
-        Core::Steward(_, epoch) => EventKind::Steward { epoch },
+        Core::Steward(_, epoch) => EventKind::Steward { epoch: epoch.round() },
         Core::Granted { to, tasks, .. } => EventKind::Granted { to: app.names.one(to).await, tasks },
         Core::Copied { to, tasks, .. } => {
             EventKind::Copied { to: app.names.one(to).await, task: tasks.lo, tasks: tasks.len() }

@@ -133,7 +133,7 @@ async fn whole(app: &SharedApp, view: &JobView, content: Content) -> Result<Resp
 fn live(
     app: &SharedApp,
     manifest: Arc<Manifest>,
-    attempt: (JobId, u32, u32),
+    attempt: (JobId, u32, u64),
     which: Which,
     follow: bool,
 ) -> Result<Response, Fail> {
@@ -174,7 +174,7 @@ fn live(
 async fn rest(
     app: &SharedApp,
     manifest: &Arc<Manifest>,
-    (job, task, _): (JobId, u32, u32),
+    (job, task, _): (JobId, u32, u64),
     which: Which,
     offset: u64,
     to: &mpsc::Sender<Result<Bytes, std::io::Error>>,

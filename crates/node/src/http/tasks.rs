@@ -148,7 +148,7 @@ async fn not_ended(
     open: &Open,
     over: bool,
 ) -> Vec<TaskRow> {
-    let mut pieces: Vec<(Range, TaskState, Option<u32>, Option<NodeId>)> = Vec::new();
+    let mut pieces: Vec<(Range, TaskState, Option<u64>, Option<NodeId>)> = Vec::new();
     let mut left = RangeSet::default();
     left.insert(gap);
     if over {

@@ -9,7 +9,7 @@ use crate::fault::us;
 #[derive(Clone, Copy, Debug)]
 pub struct Task<'a> {
     index: u32,
-    attempt: u32,
+    attempt: u64,
     place: (usize, u16),
     own: Option<&'a [u8]>,
     files: &'a [(&'a str, Arc<[u8]>)],
@@ -18,7 +18,7 @@ pub struct Task<'a> {
 impl<'a> Task<'a> {
     pub(crate) fn new(
         index: u32,
-        attempt: u32,
+        attempt: u64,
         place: (usize, u16),
         own: Option<&'a [u8]>,
         files: &'a [(&'a str, Arc<[u8]>)],
@@ -30,7 +30,7 @@ impl<'a> Task<'a> {
         self.index
     }
     /// Differs between attempts at the task.
-    pub fn attempt(&self) -> u32 {
+    pub fn attempt(&self) -> u64 {
         self.attempt
     }
     /// The node that it runs on, from 0.

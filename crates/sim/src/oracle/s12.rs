@@ -22,15 +22,15 @@ type Launched = (Range, LaunchId, usize, u32);
 #[derive(Default)]
 pub struct S12 {
     checked: BTreeSet<FactId>,
-    charged: BTreeSet<(JobId, u32, u32)>,
+    charged: BTreeSet<(JobId, u32, u64)>,
     /// The same of parts of divided tasks: attempts that were charged.
-    parts: BTreeMap<BagId, BTreeSet<u32>>,
+    parts: BTreeMap<BagId, BTreeSet<u64>>,
     /// By job and attempt: what was launched where, and in which life of the node.
-    launched: BTreeMap<(JobId, u32), Vec<Launched>>,
+    launched: BTreeMap<(JobId, u64), Vec<Launched>>,
 }
 
 impl S12 {
-    fn executed(&self, world: &World, job: JobId, index: u32, attempt: u32) -> bool {
+    fn executed(&self, world: &World, job: JobId, index: u32, attempt: u64) -> bool {
         let whole = world.history.bags.get(&(job, TaskRef::Index(index))).map_or(&[][..], Vec::as_slice);
         if whole.iter().any(|r| r.attempt == attempt) {
             return true;
@@ -84,7 +84,7 @@ impl Oracle for S12 {
                         continue;
                     }
                     for i in run.range().lo..run.range().hi {
-                        let times = self.charged.range((*job, i, 0)..=(*job, i, u32::MAX)).count();
+                        let times = self.charged.range((*job, i, 0)..=(*job, i, u64::MAX)).count();
                         let whole = world.history.bags.get(&(*job, TaskRef::Index(i))).map_or(0, Vec::len);
                         let begun = world.history.of(*job, i).len() + whole;
                         if times < limits::CRASH_BUDGET as usize || begun < 2 {

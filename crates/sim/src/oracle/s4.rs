@@ -18,13 +18,13 @@ use crate::world::World;
 pub struct S4;
 
 /// (failed, attempt, pack), and whether it is pinned.
-type Plain = BTreeMap<u32, ((bool, u32, FactId), bool)>;
+type Plain = BTreeMap<u32, ((bool, u64, FactId), bool)>;
 
 /// Which node folded facts first, and to what.
 type Folded = (usize, Option<[u8; 32]>);
 
 /// The winning results of divided tasks all of whose parts are there, worked out as often as anything changes.
-fn complete(world: &World, facts: &[FactId]) -> BTreeMap<u32, (bool, u32, FactId)> {
+fn complete(world: &World, facts: &[FactId]) -> BTreeMap<u32, (bool, u64, FactId)> {
     let mut results = Vec::new();
     for id in facts {
         let Some(info) = world.known.facts.get(id) else { continue };
@@ -59,7 +59,7 @@ fn complete(world: &World, facts: &[FactId]) -> BTreeMap<u32, (bool, u32, FactId
 
 fn plain(world: &World, facts: &[FactId]) -> Plain {
     let mut best: Plain = BTreeMap::new();
-    let mut by_pack: BTreeMap<(FactId, u32), (bool, u32, FactId)> = BTreeMap::new();
+    let mut by_pack: BTreeMap<(FactId, u32), (bool, u64, FactId)> = BTreeMap::new();
     let mut pins = Vec::new();
     for id in facts {
         let Some(info) = world.known.facts.get(id) else { continue };
