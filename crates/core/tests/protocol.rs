@@ -95,17 +95,22 @@ fn p2_a_full_disk_refuses_and_goes_on() {
     assert!(stored_to(&a.commit_all(&out), 2), "the resend is stored");
 }
 
-#[test]
-fn p4_blobs_come_before_the_fact_that_names_them() {
+/// A result of task 0 whose output is a blob of 6 bytes.
+fn with_blob(job: JobId, by: NodeId) -> (filch_types::BlobId, SignedFact) {
     use filch_types::result::{Content, Stream};
-    let mut a = Alone::new(1);
-    a.peer(2);
-    let (job, _) = a.submit(1, 1);
     let blob = filch_types::BlobId::of(b"output");
     let stdout = Stream { kept: Content::Blob(blob, 6), total: 6 };
     let outcome = Outcome::Success(TaskOutput { stdout, ..TaskOutput::default() });
     let body = FactBody::Pack(vec![ResultRun::one(0, 1, 5, outcome)]);
-    let fact = SignedFact::sign(&Fact { job, by: id(2), body }, &Simulated(id(2))).unwrap();
+    (blob, SignedFact::sign(&Fact { job, by, body }, &Simulated(by)).unwrap())
+}
+
+#[test]
+fn p4_blobs_come_before_the_fact_that_names_them() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(1, 1);
+    let (blob, fact) = with_blob(job, id(2));
     let out = a.give(Input::Message(id(2), Message::Facts(vec![fact])));
     assert!(tickets(&out).is_empty());
     let fetch = out.iter().find_map(|o| match o {
@@ -117,6 +122,23 @@ fn p4_blobs_come_before_the_fact_that_names_them() {
     });
     let out = a.give(Input::Fetched(fetch.expect("fetches")));
     assert!(matches!(&out[0], Output::Commit { blobs, .. } if blobs == &[blob]));
+}
+
+/// Found by seed `crash 102`: who reads along has facts without their blobs, and the fact that adds it to R came together with results.
+#[test]
+fn p4_a_reader_that_hears_that_it_is_in_r_keeps_results_with_their_blobs() {
+    let mut a = Alone::new(2);
+    let (job, out) = helps(&mut a, Epoch::FIRST, Epoch::FIRST);
+    assert!(launched(&out).is_some(), "it knows the job");
+    a.give(Input::Watch(job));
+    let (blob, result) = with_blob(job, id(1));
+    let body = FactBody::AddReplica(id(2));
+    let added = SignedFact::sign(&Fact { job, by: id(1), body }, &Simulated(id(1))).unwrap();
+    let out = a.give(Input::Message(id(1), Message::Facts(vec![result, added])));
+    let got = fetch(&out).expect("fetches what the result names");
+    a.commit_all(&out);
+    let out = a.give(Input::Fetched(got));
+    assert!(out.iter().any(|o| matches!(o, Output::Commit { blobs, .. } if blobs == &[blob])));
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) struct Conn {
     pub b: usize,
     pub a_life: u32,
     pub b_life: u32,
+    /// When both ends are up.
+    pub whole_at: u64,
 }
 
 /// A request that has no answer yet.
@@ -122,9 +124,10 @@ impl World {
             return self.nobody_listens(a, b);
         }
         let id = self.number();
-        let conn = Conn { a, b, a_life: self.hosts[a].life, b_life: self.hosts[b].life };
-        self.net.conns.insert(id, conn);
         let skew = self.streams.net.between(0, 1_000);
+        let (a_life, b_life) = (self.hosts[a].life, self.hosts[b].life);
+        let conn = Conn { a, b, a_life, b_life, whole_at: self.now + skew };
+        self.net.conns.insert(id, conn);
         let first = self.streams.net.one_in(2);
         self.after(0, Ev::ConnUp { conn: id, at_a: first });
         self.after(skew, Ev::ConnUp { conn: id, at_a: !first });
@@ -244,13 +247,18 @@ impl World {
         }
         let carried = self.links.carry(from, to, self.net.loss_ppm);
         let clog = self.net.clogs.get(&(from, to)).copied().unwrap_or(0);
+        // What is sent while the other end is not up yet waits in the transport's buffers.
+        let whole = self.net.conns.get(&conn).map_or(0, |c| c.whole_at);
         if let Some(delay) = carried.again
             && !matches!(what, Packet::Response { .. })
         {
-            self.after(delay + clog, Ev::Packet { conn, from, to, what: Box::new(what.clone()) });
+            self.queue.push(
+                (self.now + delay + clog).max(whole),
+                Ev::Packet { conn, from, to, what: Box::new(what.clone()) },
+            );
         }
         if let Some(delay) = carried.first {
-            let mut at = self.now + delay + clog;
+            let mut at = (self.now + delay + clog).max(whole);
             if self.options.in_order {
                 let last = self.net.order.entry((conn, from)).or_default();
                 at = at.max(*last);

@@ -16,7 +16,7 @@ fn expected(mutant: Mutant) -> (&'static [&'static str], u64) {
         Mutant::OrderByArrival => (&["S4"], 10),
         Mutant::NoLeaseExpiry => (&["L1"], 60),
         Mutant::NoAntiEntropy => (&["L1", "L2"], 5),
-        Mutant::LastWriterWins | Mutant::DeleteByAbsence => (&["S4", "S5", "S14", "L2", "L5"], 240),
+        Mutant::LastWriterWins | Mutant::DeleteByAbsence => (&["S4", "S5", "L2", "L5"], 240),
         Mutant::ClosureAfterFact => (&["S14"], 5),
         Mutant::OutboxWithoutReplicas => (&["S2", "L2", "L7"], 30),
         Mutant::WipedStoreCounts => (&["S1", "S2"], 60),

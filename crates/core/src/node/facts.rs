@@ -128,6 +128,8 @@ impl Node {
         // Packs first: a pin is only kept next to the packs that it names (P4).
         facts.sort_by_key(|(_, _, f)| !matches!(f.body, FactBody::Pack(_) | FactBody::Bags(_)));
         let (mut direct, mut fetch, mut known) = (Vec::<Opened>::new(), Vec::<Opened>::new(), Vec::new());
+        let invited = facts.iter().any(|(_, _, f)| f.body == FactBody::AddReplica(self.id));
+        let with_blobs = invited || self.keeps_blobs(id);
         for (fact_id, signed, fact) in facts {
             let skip_closure = self.planted(Mutant::ClosureAfterFact);
             let Some(job) = self.jobs.get_mut(&id) else { return };
@@ -168,7 +170,7 @@ impl Node {
             }
             job.in_flight.insert(fact_id);
             job.bare.coming(fact_id, &fact);
-            let needs_blobs = job.role == Role::Replica && !skip_closure && fact.closure().next().is_some();
+            let needs_blobs = with_blobs && !skip_closure && fact.closure().next().is_some();
             if needs_blobs { fetch.push((fact_id, signed, fact)) } else { direct.push((fact_id, signed, fact)) }
         }
         if let Some(job) = self.jobs.get(&id).filter(|j| j.role == Role::Replica && j.held) {
@@ -179,7 +181,7 @@ impl Node {
             }
             self.send_stored(from, id, known);
         }
-        self.store_facts(id, direct, Some(from));
+        self.store_facts(id, direct, with_blobs, Some(from));
         if !fetch.is_empty() {
             self.fetch_for_facts(id, from, fetch);
         }
@@ -191,6 +193,11 @@ impl Node {
         for (from, fact) in early {
             self.on_facts(from, vec![fact]);
         }
+    }
+
+    /// Whoever only reads along has the facts without their blobs. Whom R names does not, though it may not know yet that it is to keep a copy (P4).
+    fn keeps_blobs(&self, id: JobId) -> bool {
+        self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica || j.replicas.contains(&self.id))
     }
 
     fn fetch_for_facts(&mut self, id: JobId, from: NodeId, facts: Vec<Opened>) {
@@ -213,7 +220,7 @@ impl Node {
             return;
         }
         if let Some(f) = self.fetches.remove(&fetch) {
-            self.store_facts(f.job, f.facts, Some(f.from));
+            self.store_facts(f.job, f.facts, true, Some(f.from));
         }
     }
 
@@ -237,7 +244,7 @@ impl Node {
         }
     }
 
-    fn store_facts(&mut self, id: JobId, facts: Vec<Opened>, ack: Option<NodeId>) {
+    fn store_facts(&mut self, id: JobId, facts: Vec<Opened>, with_blobs: bool, ack: Option<NodeId>) {
         if facts.is_empty() || !self.jobs.contains_key(&id) {
             return;
         }
@@ -246,10 +253,8 @@ impl Node {
         {
             self.send_stored(to, id, facts.iter().map(|f| f.0).collect());
         }
-        // Whoever only reads along has the facts without their blobs.
-        let keeps_blobs = self.jobs.get(&id).is_some_and(|j| j.role == Role::Replica);
-        let with_blobs = facts.iter().filter(|_| keeps_blobs);
-        let blobs = with_blobs.flat_map(|(_, _, f)| f.closure().map(|(b, _)| b)).collect();
+        let named = facts.iter().filter(|_| with_blobs);
+        let blobs = named.flat_map(|(_, _, f)| f.closure().map(|(b, _)| b)).collect();
         let mut records = Vec::new();
         if let Some(job) = self.jobs.get_mut(&id)
             && !std::mem::replace(&mut job.recorded, true)
