@@ -47,6 +47,8 @@ pub struct Timing {
     pub request: Span,
     /// Between resends of outbox packs and of requests to keep a job.
     pub resend: Span,
+    /// The first resend, to more members of R, of results that somebody waits for and that took no blobs along: whoever has not acked them by then may be dead.
+    pub hedge: Span,
     /// Between anti-entropy rounds with a random replica (P10).
     pub anti_entropy: Span,
     /// Fewer than k live copies for so long start a repair (P12).
@@ -111,6 +113,7 @@ impl Default for Timing {
             lease: Span::millis(5_500),
             lease_worker: Span::millis(4_500),
             request: Span::secs(3),
+            hedge: Span::millis(100),
             resend: Span::secs(3),
             anti_entropy: Span::secs(5),
             repair: Span::secs(300),

@@ -11,7 +11,7 @@ use filch_types::manifest::{Program, Reduce};
 use filch_types::record::Record;
 use filch_types::sign::Simulated;
 use filch_types::time::Span;
-use filch_types::wire::{GivenBag, Hello, JobState, Message, Request, Response};
+use filch_types::wire::{Beat, GivenBag, HeldBag, Hello, Holding, JobBeat, JobState, Message, Request, Response};
 use filch_types::{BagId, Content, Epoch, JobId, JobSpec, MachineId, NodeId, Nonce, StoreId, Timestamp};
 
 const ROOT: TaskRef = TaskRef::Index(0);
@@ -290,6 +290,46 @@ fn a_part_that_was_passed_on_to_somebody_who_is_gone_is_missed_once_it_is_known(
     a.result(2, parent, 1, 5, vec![Child { bag: bag(5), holder: id(1) }]);
     let Response::Grant { bags, .. } = a.claim(4) else { panic!("it is to be had at once") };
     assert_eq!((bags[0].bag.clone(), bags[0].attempt > 1), (bag(5), true));
+}
+
+/// A beat of `from`, which says what became of a part.
+fn says(a: &mut Owner, from: u8, part: TaskRef, hops: u8, how: Holding) -> Vec<Output> {
+    let TaskRef::Bag(id) = part else { panic!("a part") };
+    let bags = vec![HeldBag { prefix: id.prefix(), attempt: 1, hops, how }];
+    let (held, running, given) = (vec![], vec![], vec![]);
+    let beat = JobBeat { job: a.job, epoch: Epoch::FIRST, seen_grant: 0, held, running, given, bags };
+    a.ask(from, Request::Beat(Beat { jobs: vec![beat], ..Beat::default() })).1
+}
+
+#[test]
+fn a_part_that_went_through_several_hands_is_missed_when_the_last_of_them_is_gone() {
+    // The parent's result names the first who got it, whether it comes before or after what the last but one says.
+    for known in [true, false] {
+        let (mut a, _) = Owner::new(0, &[2, 3, 4, 5]);
+        assert!(matches!(a.claim(2), Response::Grant { runs, .. } if runs.len() == 1));
+        let (part, named) = (a.child(ROOT, 1, 0, 7), vec![Child { bag: bag(7), holder: id(3) }]);
+        if known {
+            a.result(2, ROOT, 1, 10, named);
+            assert!(matches!(a.claim(5), Response::Nothing { .. }), "the first has it");
+            let out = says(&mut a, 4, part, 1, Holding::Gone);
+            assert_eq!(gift(&out, 5).map(|g| g.bag), Some(bag(7)), "{out:?}");
+        } else {
+            says(&mut a, 4, part, 1, Holding::Gone);
+            a.result(2, ROOT, 1, 10, named);
+            assert!(matches!(a.claim(5), Response::Grant { bags, .. } if bags.len() == 1));
+        }
+    }
+}
+
+#[test]
+fn who_passed_a_part_on_long_ago_does_not_take_it_from_who_has_it() {
+    let (mut a, _) = Owner::new(0, &[2, 3, 4, 5]);
+    assert!(matches!(a.claim(2), Response::Grant { runs, .. } if runs.len() == 1));
+    let part = a.child(ROOT, 1, 0, 7);
+    a.result(2, ROOT, 1, 10, vec![Child { bag: bag(7), holder: id(3) }]);
+    says(&mut a, 5, part, 3, Holding::Waits);
+    says(&mut a, 4, part, 1, Holding::Gone);
+    assert!(matches!(a.claim(4), Response::Nothing { .. }), "it went on from there before");
 }
 
 #[test]

@@ -10,10 +10,12 @@ use filch_types::fact::{Fact, FactBody};
 use filch_types::manifest::{Edge, EdgeKind};
 use filch_types::record::Record;
 use filch_types::sign::{Keyring, Simulated};
-use filch_types::wire::{Beat, JobBeat, JobDigest, JobState, LeaseRun, Message, Request, Response, Summary};
+use filch_types::wire::{
+    Beat, Given, Hello, JobBeat, JobDigest, JobState, LeaseRun, Message, Request, Response, Summary,
+};
 use filch_types::{
-    Cause, Epoch, JobId, Manifest, NodeId, Nonce, Outcome, ResultRun, SignedFact, SignedManifest, StoreId, TaskOutput,
-    Timestamp,
+    Cause, Epoch, JobId, MachineId, Manifest, NodeId, Nonce, Outcome, ResultRun, SignedFact, SignedManifest, StoreId,
+    TaskOutput, Timestamp,
 };
 
 fn accepted(out: &[Output]) -> bool {
@@ -215,6 +217,34 @@ fn p14_only_executing_tasks_are_charged_and_only_so_often() {
         _ => None,
     });
     assert_eq!(lost.unwrap().len(), 2);
+}
+
+/// Found by seed `fault-free 112`: three hands, and the second is heard before the first.
+#[test]
+fn s11_what_went_through_several_hands_is_nobody_elses_whatever_order_they_speak_in() {
+    let mut a = Alone::new(1);
+    (2..=5).for_each(|n| a.peer(n));
+    let (job, _) = a.submit(100, 1);
+    let (r, _) = a.ask(2, Request::Claim { job, want: 100, idle: 0, need_manifest: false });
+    let Response::Grant { runs, .. } = r else { panic!() };
+    let own = runs[0];
+    let tail = own.count / 2;
+    let part = |skip: u32, count: u32, hops: u8| LeaseRun { lo: own.lo + skip, count, attempt: own.attempt, hops };
+    let says = |held: Vec<LeaseRun>, to: u8, run: LeaseRun| {
+        let given = vec![Given { seq: 1, to: id(to), run }];
+        let jobs =
+            vec![JobBeat { job, epoch: Epoch::FIRST, seen_grant: 1, held, running: vec![], given, bags: vec![] }];
+        Request::Beat(Beat { jobs, ..Beat::default() })
+    };
+    a.ask(2, beat(job, 1, runs.clone()));
+    let kept = part(tail, 2, 1);
+    a.ask(3, says(vec![kept], 4, part(tail + 2, 5, 2)));
+    let rest = part(tail + 7, own.count - tail - 7, 0);
+    a.ask(2, says(vec![part(0, tail, 0), rest], 3, part(tail, 7, 1)));
+    a.ask(3, beat(job, 0, vec![kept]));
+    let held = a.node.leases(job).unwrap().held;
+    let of = |n: u8| held.iter().filter(|(_, w)| *w == id(n)).map(|(r, _)| r.len()).sum::<u32>();
+    assert_eq!((of(2), of(3), of(4)), (own.count - 7, 2, 5));
 }
 
 #[test]
@@ -576,4 +606,34 @@ fn s5_what_is_final_stays_though_nobody_has_its_bytes() {
     assert!(!all.iter().any(drops));
     assert!(fetch(&all).is_some(), "and is looked for, ever more rarely");
     assert_eq!(a.node.job(job).unwrap().state, JobState::Succeeded);
+}
+
+/// Found by seed `disks 1443`: the answer of a process that was gone came after the first word of its successor with another disk.
+#[test]
+fn p5_a_late_word_of_a_process_that_is_gone_does_not_stay_in_force() {
+    let mut a = Alone::new(1);
+    let hello = |store: u8, boot: u64| Hello {
+        store: StoreId([store; 16]),
+        machine: MachineId([2; 16]),
+        boot,
+        name: "n2".into(),
+        slots: 1,
+        offers: vec!["handler:noop".into()],
+        draining: false,
+    };
+    let asked = |out: &[Output]| {
+        out.iter().find_map(|o| match o {
+            Output::Request(_, req, Request::Hello(_)) => Some(*req),
+            _ => None,
+        })
+    };
+    let before = asked(&a.give(Input::PeerUp(id(2)))).expect("asks who it is");
+    let (_, out) = a.ask(2, Request::Hello(hello(8, 1)));
+    assert_eq!(asked(&out), None, "the first word is believed");
+    let again = asked(&a.give(Input::Response(before, Response::Hello(hello(7, 2))))).expect("asks again");
+    a.give(Input::Response(again, Response::Hello(hello(8, 1))));
+    let (job, _) = a.submit(1, 2);
+    let (store, machine) = (StoreId([8; 16]), MachineId([2; 16]));
+    let out = a.give(Input::Message(id(2), Message::Held { job, store, machine }));
+    assert!(accepted(&out), "its present store counts");
 }

@@ -96,8 +96,19 @@ pub struct HeldBag {
     pub attempt: u64,
     /// Times it moved between queues.
     pub hops: u8,
+    /// What became of it.
+    pub how: Holding,
+}
+
+/// What a worker says of a bag that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Holding {
+    /// Queued, done but not acked, or passed on a moment ago.
+    Waits,
     /// It executes (P14).
-    pub running: bool,
+    Runs,
+    /// Passed on to somebody who is gone.
+    Gone,
 }
 
 /// One job in a heartbeat from a worker to its steward: all that it holds (P8).

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use filch_types::bag::TaskRef;
 use filch_types::fact::FactBody;
 use filch_types::result::{Cause, Content, Outcome, Stream, TaskOutput};
-use filch_types::wire::{GivenBag, HeldBag};
+use filch_types::wire::{GivenBag, HeldBag, Holding};
 use filch_types::{BagId, Epoch, JobId, NodeId, ResultRun, Timestamp, limits};
 
 use super::job::first_attempt;
@@ -19,9 +19,6 @@ use crate::io::Event;
 
 /// Stands for a holder where there is none: a worker that is on its way out leaves the rest of its part to whomever its steward finds.
 pub(crate) const NOBODY: NodeId = NodeId([0; 32]);
-
-/// In a heartbeat in place of hops: it was passed on from here to somebody who is gone.
-pub(crate) const GONE: u8 = u8::MAX;
 
 /// Parts remembered as gone before the result that names them was here.
 const MAX_GONE: usize = 4096;
@@ -51,8 +48,8 @@ pub(crate) struct BagLeases {
     absent: BTreeSet<NodeId>,
     /// What those had begun and was given to others meanwhile.
     left: BTreeMap<NodeId, Vec<(BagId, u64)>>,
-    /// Parts (by prefix) that are not known yet, and that those who were given them passed on to somebody who is gone.
-    gone: BTreeSet<(u64, NodeId)>,
+    /// Parts (by prefix) that are not known yet, at which attempts they went to somebody who is gone.
+    gone: BTreeSet<(u64, u64)>,
     /// Attempts at indices that this steward has failed.
     failing: BTreeSet<(u32, u64)>,
 }
@@ -126,8 +123,9 @@ impl BagLeases {
         for b in bags.iter().take(limits::MAX_HELD_BAGS * 2) {
             // What its parent's result has not told yet is on its way.
             let id = tree.find(b.prefix);
-            if b.hops == GONE && id.is_none_or(|id| !tree.open().contains(&id)) && self.gone.len() < MAX_GONE {
-                self.gone.insert((b.prefix, w));
+            let gone = b.how == Holding::Gone;
+            if gone && id.is_none_or(|id| !tree.open().contains(&id)) && self.gone.len() < MAX_GONE {
+                self.gone.insert((b.prefix, b.attempt));
             }
             let Some(id) = id else { continue };
             if tree.has_result(id) || tree.is_dead(id) {
@@ -137,16 +135,18 @@ impl BagLeases {
             if !tree.open().contains(&id) {
                 continue;
             }
-            if b.hops == GONE {
-                if self.held.get(&id).is_some_and(|l| l.to == w && l.attempt == b.attempt) {
+            if gone {
+                // Whoever is believed to have it passed it on to `w`, unless it went on from there already.
+                let newer = |l: &BagLease| l.attempt == b.attempt && (l.to == w || b.hops > l.hops);
+                if self.held.get(&id).is_some_and(newer) {
                     self.pool_again(id);
                 }
                 revoked.push((b.prefix, b.attempt));
                 continue;
             }
             there.insert(id);
-            let fresh =
-                BagLease { to: w, attempt: b.attempt, hops: b.hops, until: now, listed: true, running: b.running };
+            let running = b.how == Holding::Runs;
+            let fresh = BagLease { to: w, attempt: b.attempt, hops: b.hops, until: now, listed: true, running };
             match self.held.get(&id) {
                 Some(l) if l.to != w && l.attempt == b.attempt && b.hops <= l.hops => {} // passed on
                 Some(l) if l.to != w && l.attempt != b.attempt => revoked.push((b.prefix, b.attempt)),
@@ -221,7 +221,7 @@ impl Node {
             let absent = self.peers.get(&to).is_some_and(|p| !p.connected);
             let attempt = first_attempt(parent_attempt);
             let Some(s) = self.jobs.get_mut(&id).and_then(|j| j.steward.as_mut()) else { return };
-            let passed_on = s.bags.gone.remove(&(bag.prefix(), to));
+            let passed_on = s.bags.gone.remove(&(bag.prefix(), attempt));
             if gone || passed_on {
                 s.bags.pool_again(*bag);
             } else {

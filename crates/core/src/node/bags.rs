@@ -8,10 +8,10 @@ use filch_types::fact::FactBody;
 use filch_types::ranges::Range;
 use filch_types::result::{Outcome, Stream, TaskOutput};
 use filch_types::time::Span;
-use filch_types::wire::{GivenBag, HeldBag, Message, Response};
+use filch_types::wire::{GivenBag, HeldBag, Holding, Message, Response};
 use filch_types::{BagId, Cause, Content, JobId, NodeId, ResultRun, Timestamp, limits};
 
-use super::bag_leases::{GONE, NOBODY};
+use super::bag_leases::NOBODY;
 use super::job::{Tag, first_attempt};
 use super::launch::{Begin, SLOT_DEPTH};
 use super::{Made, Node, Timer};
@@ -61,6 +61,16 @@ pub(crate) struct Queued {
     pub from: NodeId,
 }
 
+/// A part that was passed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moved {
+    tag: Tag,
+    until: Timestamp,
+    to: NodeId,
+    /// Whoever got it is gone.
+    gone: bool,
+}
+
 /// Parts of one job, as a worker sees them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BagWork {
@@ -69,7 +79,7 @@ pub(crate) struct BagWork {
     /// Ended, and the steward has not acked the result.
     pub unacked: BTreeMap<BagId, Tag>,
     /// Passed on to whom; listed until whoever got it must have been heard of.
-    pub moved: BTreeMap<BagId, (Tag, Timestamp, NodeId)>,
+    pub moved: BTreeMap<BagId, Moved>,
     pub results: Vec<BagResult>,
     pub bytes: usize,
     came: VecDeque<(u64, u64, u8)>,
@@ -252,7 +262,7 @@ impl Node {
         let at = bags.queue.iter().rposition(|q| q.given.hops < limits::MAX_HOPS)?;
         let mut q = bags.queue.remove(at)?;
         let tag = Tag { attempt: q.given.attempt, hops: q.given.hops };
-        bags.moved.insert(q.id, (tag, until, to));
+        bags.moved.insert(q.id, Moved { tag, until, to, gone: false });
         q.given.hops += 1;
         Some(q.given)
     }
@@ -403,21 +413,18 @@ impl Node {
     /// What a worker holds of divided tasks, for its heartbeat.
     pub(super) fn held_bags(&self, id: JobId) -> Vec<HeldBag> {
         let Some(bags) = self.jobs.get(&id).map(|j| &j.work.bags) else { return Vec::new() };
-        let held = |id: &BagId, tag: Tag, running| HeldBag {
-            prefix: id.prefix(),
-            attempt: tag.attempt,
-            hops: tag.hops,
-            running,
-        };
-        let queued =
-            bags.queue.iter().map(|q| held(&q.id, Tag { attempt: q.given.attempt, hops: q.given.hops }, false));
+        let held =
+            |id: &BagId, tag: Tag, how| HeldBag { prefix: id.prefix(), attempt: tag.attempt, hops: tag.hops, how };
+        let waits = |id: &BagId, tag: Tag| held(id, tag, Holding::Waits);
+        let queued = bags.queue.iter().map(|q| waits(&q.id, Tag { attempt: q.given.attempt, hops: q.given.hops }));
         let running = bags.running.iter().filter_map(|(id, launch)| {
             let l = self.launches.get(launch)?;
             let begun = !l.staging && self.now.since(l.since) >= self.cfg.timing.batch;
-            Some(held(id, l.tag, begun))
+            Some(held(id, l.tag, if begun { Holding::Runs } else { Holding::Waits }))
         });
-        let unacked = bags.unacked.iter().map(|(id, tag)| held(id, *tag, false));
-        let moved = bags.moved.iter().map(|(id, (tag, ..))| held(id, *tag, false));
+        let unacked = bags.unacked.iter().map(|(id, tag)| waits(id, *tag));
+        let moved =
+            bags.moved.iter().map(|(id, m)| held(id, m.tag, if m.gone { Holding::Gone } else { Holding::Waits }));
         running.chain(queued).chain(unacked).chain(moved).take(2 * limits::MAX_HELD_BAGS).collect()
     }
 
@@ -426,7 +433,7 @@ impl Node {
         let now = self.now;
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let before = job.work.bags.moved.len();
-        job.work.bags.moved.retain(|_, (_, until, _)| *until > now);
+        job.work.bags.moved.retain(|_, m| m.until > now);
         job.work.unsaid |= job.work.bags.moved.len() < before;
     }
 
@@ -438,8 +445,8 @@ impl Node {
         for id in ids {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             let mut any = false;
-            for (tag, listed, _) in job.work.bags.moved.values_mut().filter(|(_, _, to)| *to == p) {
-                (tag.hops, *listed, any) = (GONE, until, true);
+            for m in job.work.bags.moved.values_mut().filter(|m| m.to == p) {
+                (m.gone, m.until, any) = (true, until, true);
             }
             if any {
                 self.report(id);
@@ -454,7 +461,7 @@ impl Node {
         let bags = &mut job.work.bags;
         bags.queue.retain(|q| !named(&q.id, q.given.attempt));
         bags.unacked.retain(|bag, tag| !named(bag, tag.attempt));
-        bags.moved.retain(|bag, (tag, ..)| !named(bag, tag.attempt));
+        bags.moved.retain(|bag, m| !named(bag, m.tag.attempt));
         let stop: Vec<LaunchId> = bags
             .running
             .iter()

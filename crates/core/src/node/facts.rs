@@ -73,7 +73,8 @@ impl Node {
                 records.push(Record::Outbox(id, fact_id));
             }
             let (ranges, bags) = tasks_of(&fact.body);
-            let out = OutPack { ranges, bags, signed: Some(signed.clone()), ..OutPack::default() };
+            let hedge = job.manifest.spec.attended && blobs.is_empty();
+            let out = OutPack { ranges, bags, hedge, signed: Some(signed.clone()), ..OutPack::default() };
             job.outbox.insert(fact_id, out);
         }
         job.in_flight.insert(fact_id);
@@ -525,7 +526,8 @@ impl Node {
         }
         // A steward that waits for them hears of them at the usual pace; else those who never ack are tried ever more rarely.
         job.unheard = if job.work.holds_any() { 0 } else { job.unheard };
-        let again = Span(self.cfg.timing.resend.0 << job.unheard.saturating_sub(1));
+        let (hedge, again) = (self.cfg.timing.hedge, Span(self.cfg.timing.resend.0 << job.unheard.saturating_sub(1)));
+        let due = |out: &OutPack| out.last_sent.map(|at| at + if out.hedge { hedge } else { again });
         let Some(job) = self.jobs.get(&id) else { return };
         // The steward and the owner first, then as many others as r asks for.
         let mut order = vec![job.steward_id, job.manifest.owner];
@@ -537,7 +539,7 @@ impl Node {
         let mut sends: Vec<(NodeId, FactId, Option<SignedFact>)> = Vec::new();
         for (fact, out) in &job.outbox {
             let fresh = out.last_sent.is_none();
-            if (only_new && !fresh) || out.last_sent.is_some_and(|at| now.since(at) < again) {
+            if (only_new && !fresh) || due(out).is_some_and(|at| at > now) {
                 continue;
             }
             let mut have = own.max(out.acked.len());
@@ -566,6 +568,7 @@ impl Node {
         let mut direct = Vec::new();
         for (to, fact, signed) in sends {
             if let Some(out) = job.outbox.get_mut(&fact) {
+                out.hedge &= out.last_sent.is_none_or(|at| at == now);
                 out.last_sent = Some(now);
             }
             match signed {
@@ -581,8 +584,8 @@ impl Node {
         }
         let Some(job) = self.jobs.get(&id) else { return };
         // What nobody could be sent now is tried again after a whole period.
-        let sent = job.outbox.values().filter_map(|o| o.last_sent).map(|at| at + again).filter(|at| *at > now);
-        self.timers.sooner(Timer::Resend(id), sent.min().unwrap_or(now + again));
+        let next = job.outbox.values().filter_map(due).filter(|at| *at > now).min();
+        self.timers.sooner(Timer::Resend(id), next.unwrap_or(now + again));
     }
 
     /// A helper whose packs wait for members of R that are gone asks one that is there, now and then: others may have joined,

@@ -54,6 +54,8 @@ pub(crate) struct OutPack {
     /// Its bytes as long as the ledger does not have them.
     pub signed: Option<SignedFact>,
     pub last_sent: Option<Timestamp>,
+    /// It is sent again soon, once.
+    pub hedge: bool,
 }
 
 /// The job as a worker sees it: what it may run of it.

@@ -36,9 +36,11 @@ impl Steward {
     fn gave(&mut self, w: NodeId, g: &Given, until: Timestamp) -> Vec<(NodeId, Timestamp)> {
         let mut thieves = Vec::new();
         for (r, holder) in self.parts_of(g.run.range()) {
-            // A thief that gave its loot on may have been heard first.
-            let fresh = |old: Tag| old.attempt != g.run.attempt || old.hops < g.run.hops;
-            if !holder.is_some_and(|(n, old)| n == w && fresh(old)) || g.to == w {
+            let Some((n, old)) = holder.filter(|_| g.to != w) else { continue };
+            // A thief that gave its loot on may have been heard first, and so may the victim of a thief before its own victim.
+            let fresh = old.attempt != g.run.attempt || old.hops < g.run.hops;
+            let ahead = old.attempt == g.run.attempt && old.hops + 1 < g.run.hops;
+            if !(if n == w { fresh } else { ahead }) {
                 continue;
             }
             self.leased.insert(r, g.to, Tag { attempt: g.run.attempt, hops: g.run.hops });

@@ -7,6 +7,9 @@ use filch_types::{JobId, NodeId, StoreId, Timestamp, limits};
 use super::{Asked, Node, Timer};
 use crate::io::{Event, Token};
 
+/// How often a peer that says different things of itself is asked again, per connection.
+const MAX_DOUBTS: u8 = 8;
+
 /// A member.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peer {
@@ -26,6 +29,8 @@ pub(crate) struct Peer {
     pub disk_full: bool,
     /// It was told of the running jobs.
     pub announced: bool,
+    /// Times that it was asked again who it is, since it came up.
+    pub doubts: u8,
 }
 
 impl Peer {
@@ -67,6 +72,7 @@ impl Node {
         peer.unanswered_since = None;
         peer.beat_in_flight = false;
         peer.announced = false;
+        peer.doubts = 0;
         self.say_hello(p);
         self.timers.sooner(Timer::Beat(p), now + self.cfg.timing.beat);
     }
@@ -136,6 +142,9 @@ impl Node {
                 if old.boot != h.boot {
                     self.peer_restarted(from);
                 }
+                if (old.store, old.boot) != (h.store, h.boot) {
+                    self.doubt(from);
+                }
                 if was_dead {
                     self.event(Event::PeerJoined(from));
                 }
@@ -145,6 +154,17 @@ impl Node {
             self.peer_drains(from);
         }
         self.peer_came_back(from);
+    }
+
+    /// What it says of itself is not what it said before. An answer of a process that is gone may be late, and neither counts: what it
+    /// says when it is asked now does.
+    fn doubt(&mut self, p: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&p)
+            && peer.doubts < MAX_DOUBTS
+        {
+            peer.doubts += 1;
+            self.say_hello(p);
+        }
     }
 
     /// A wiped store holds nothing of what its node once acked.

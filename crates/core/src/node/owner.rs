@@ -252,7 +252,7 @@ impl Node {
         self.try_pin(id);
     }
 
-    /// An owner that lost its disk compares with every live member of R before it pins again: its earlier pins may be there (S5). A member that
+    /// An owner that lost its disk, or that started again, compares with every live member of R before it pins: its earlier pins may be there (S5). A member that
     /// never agrees, such as one whose blobs cannot be had, delays that for a time only.
     fn earlier_pins_may_come(&self, job: &Job) -> bool {
         let Some((since, known)) = &job.regained else { return false };

@@ -37,6 +37,8 @@ impl Node {
             Role::Hearsay
         };
         job.state = job.folded_state();
+        // Its disk does not tell whether it had been lost, and pins of before may be elsewhere still.
+        job.regained = (job.manifest.owner == me && job.replicas.len() > 1).then(|| (self.now, BTreeSet::new()));
         let outbox: Vec<_> = job.outbox.keys().copied().collect();
         for f in outbox {
             let ranges: Vec<_> = job
