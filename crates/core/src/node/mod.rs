@@ -20,6 +20,7 @@ mod leases;
 mod lifelines;
 mod membership;
 mod office;
+mod outbox;
 mod owner;
 mod replicate;
 mod revoke;
