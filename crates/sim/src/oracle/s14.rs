@@ -37,14 +37,12 @@ fn rests(world: &World, h: usize, job: JobId, id: &FactId) -> Result<(), String>
     Ok(())
 }
 
-/// Whether the node's own disk says that it is in R.
+/// Whether the node's own disk says that it is a holder. One that R names by a fact only has yet to hold the job, and begins anew then.
 fn is_member(world: &World, h: usize, job: JobId) -> bool {
     let host = &world.hosts[h];
     let named = world.info(job).is_some_and(|i| i.manifest.replicas.contains(&host.id));
     let kept = host.disk.image.jobs.get(&job);
-    let adds =
-        |id| matches!(world.known.facts.get(id).map(|f| &f.fact.body), Some(FactBody::AddReplica(n)) if *n == host.id);
-    named || kept.is_some_and(|k| k.held || k.facts.keys().any(adds))
+    named || kept.is_some_and(|k| k.held)
 }
 
 /// Everything that the node's disk has of a job that it holds from now on.
