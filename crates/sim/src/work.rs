@@ -321,7 +321,7 @@ impl World {
         let mut salt = Digest::default();
         salt.mix(u64::from(index));
         if work.varies {
-            salt.mix(u64::from(attempt));
+            salt.mix(attempt);
             salt.mix(h as u64);
             salt.mix(self.history.executions);
         }
