@@ -17,12 +17,15 @@ use std::sync::Arc;
 use filch_types::record::Record;
 use filch_types::{FactId, JobId, SignedFact, SignedManifest};
 
-pub use crate::disk::RedbLedger;
+pub use crate::disk::{OnDamage, RedbLedger};
 pub use crate::error::{CommitError, LedgerError, OpenError};
 pub use crate::memory::MemoryLedger;
 
 /// Version of the directory format that this build writes.
 pub const FORMAT: u32 = 1;
+
+/// The note of a ledger that was damaged and has only some of its rows: others may believe that it has more. Whoever acts on it removes it.
+pub const SALVAGED: &str = "salvaged";
 
 /// Counts of what a replay handed out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,7 +65,8 @@ pub trait Ledger: Send {
 
 /// The reading side of a [`Ledger`].
 pub trait LedgerReader: Send + Sync {
-    /// A fact whose bytes hash to `id`. Bytes that do not are dropped, and the answer is `None`: fetch it from a peer.
+    /// A fact whose bytes hash to `id`. Bytes that do not are dropped, whoever asked to be told is told, and the answer is `None`: fetch
+    /// it from a peer.
     fn fact(&self, job: JobId, id: FactId) -> Result<Option<SignedFact>, LedgerError>;
     /// Hands out all facts of a job, as of some moment after the last commit that returned. Those that do not match their check are left out.
     fn facts(&self, job: JobId, sink: &mut dyn FnMut(FactId, SignedFact)) -> Result<(), LedgerError>;

@@ -42,6 +42,15 @@ impl FactIndex {
         }
     }
 
+    /// Nothing is where the fact was. False if it was not said to be there.
+    pub(super) fn forget(&mut self, job: JobId, id: FactId, number: u64) -> bool {
+        if self.more.get(&(job, id)) == Some(&number) {
+            return self.more.remove(&(job, id)).is_some();
+        }
+        let short = short(job, id);
+        self.places.get(&short) == Some(&number) && self.places.remove(&short).is_some()
+    }
+
     /// After a commit.
     pub(super) fn apply(&mut self, changes: Changes) {
         for ((job, id), number) in changes.facts {

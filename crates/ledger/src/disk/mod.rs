@@ -2,6 +2,7 @@
 
 mod facts;
 mod read;
+mod salvage;
 mod storage;
 mod tables;
 
@@ -11,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use filch_types::JobId;
 use filch_types::record::Record;
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, StorageBackend, StorageError, TableError, TableHandle,
@@ -42,6 +44,9 @@ pub struct RedbLedger {
     _lock: Option<File>,
 }
 
+/// Told of jobs of which a fact was found damaged or missing: on whatever thread read it, so it must not block.
+pub type OnDamage = Box<dyn Fn(JobId) + Send + Sync>;
+
 impl std::fmt::Debug for RedbLedger {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedbLedger").finish_non_exhaustive()
@@ -57,12 +62,19 @@ struct Shared {
     /// Where facts are; `None` until a pass over all of them has found out.
     facts: RwLock<Option<FactIndex>>,
     bad: Mutex<Vec<BadRow>>,
+    on_damage: OnceLock<OnDamage>,
     failed: OnceLock<String>,
 }
 
 impl RedbLedger {
+    /// Has `told` called when a read finds that a fact's row is not what was written; once for each such row. The first call counts.
+    pub fn on_damage(&self, told: OnDamage) {
+        let _ = self.shared.on_damage.set(told);
+    }
+
     /// Opens or creates the ledger at `path`, whose directory must exist, and keeps `path` with the extension `lock`
-    /// locked. After a crash the file is checked and repaired first, at about the speed it can be read.
+    /// locked. After a crash the file is checked and repaired first, at about the speed it can be read. Of a damaged one all rows that are
+    /// what was written are taken over into a new file, with the note [`crate::SALVAGED`].
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let lock = storage::lock(&path.with_extension("lock")).map_err(io)?;
@@ -72,7 +84,11 @@ impl RedbLedger {
         }
         let file = File::open(path).map_err(io)?;
         let at = path.to_owned();
-        let mut ledger = Self::open_on(path, move || FileStorage::open(&at))?;
+        let open = move || FileStorage::open(&at);
+        let mut ledger = match Self::open_on(path, open.clone()) {
+            Err(OpenError::Corrupt { .. }) if salvage::salvage(path)? => Self::open_on(path, open)?,
+            opened => opened?,
+        };
         if let Some(shared) = Arc::get_mut(&mut ledger.shared) {
             shared.file = Some(file);
         }
@@ -96,6 +112,7 @@ impl RedbLedger {
             file: None,
             facts: RwLock::new(None),
             bad: Mutex::default(),
+            on_damage: OnceLock::new(),
             failed: OnceLock::new(),
         };
         Ok(Self { shared: Arc::new(shared), _lock: None })
@@ -106,16 +123,16 @@ impl RedbLedger {
 fn create(path: &Path) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let fresh: PathBuf = path.with_extension("new");
-    match std::fs::remove_file(&fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io(e)),
-        _ => {}
-    }
+    storage::remove(&fresh).map_err(io)?;
     let at = fresh.clone();
     drop(RedbLedger::open_on(path, move || FileStorage::open(&at))?);
     File::open(&fresh).and_then(|f| f.sync_all()).map_err(io)?;
-    std::fs::rename(&fresh, path).map_err(io)?;
+    std::fs::rename(&fresh, path).and_then(|()| sync_parent(path)).map_err(io)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(dir).and_then(|d| d.sync_all()).map_err(io)
+    File::open(dir).and_then(|d| d.sync_all())
 }
 
 /// A file that something else damaged can make redb panic; nothing but the file is involved, so it counts as corrupt.
@@ -288,8 +305,24 @@ impl Shared {
     fn note_bad(&self, tag: Tag, key: &[u8]) {
         let row = BadRow { tag, key: key.to_vec() };
         let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-        if bad.len() < MAX_BAD_ROWS && !bad.contains(&row) {
-            bad.push(row);
+        if bad.len() >= MAX_BAD_ROWS || bad.contains(&row) {
+            return;
+        }
+        bad.push(row);
+        drop(bad);
+        if let (Tag::Fact, Some(job)) = (tag, key.first_chunk::<32>()) {
+            self.tell(JobId(*job));
+        }
+    }
+
+    fn is_noted(&self, key: &[u8]) -> bool {
+        let bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        bad.iter().any(|row| row.tag == Tag::Fact && row.key == key)
+    }
+
+    fn tell(&self, job: JobId) {
+        if let Some(told) = self.on_damage.get() {
+            told(job);
         }
     }
 

@@ -164,6 +164,13 @@ impl LedgerReader for Shared {
             if let Some((.., fact)) = found.filter(|(_, found, ..)| *found == id) {
                 return Ok(Some(fact));
             }
+            // Said once: whoever has the fact sends it again, and then it lies elsewhere.
+            if let Some(index) = &mut *self.facts.write().unwrap_or_else(PoisonError::into_inner)
+                && index.forget(job, id, number)
+                && !self.is_noted(&key)
+            {
+                self.tell(job);
+            }
         }
         Ok(None)
     }

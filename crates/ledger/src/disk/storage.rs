@@ -40,6 +40,14 @@ impl StorageBackend for FileStorage {
     }
 }
 
+/// Removes a file that need not be there.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Takes the lock file beside the ledger. `None` if another process has it. Released when dropped or when the process ends.
 pub(super) fn lock(path: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();

@@ -255,7 +255,7 @@ fn drop_bad<const N: usize>(
 }
 
 /// Whether a row can be handed out.
-fn is_good(tag: Tag, key: &[u8], row: &[u8]) -> bool {
+pub(super) fn is_good(tag: Tag, key: &[u8], row: &[u8]) -> bool {
     if tag == Tag::Fact {
         return key.try_into().is_ok_and(|key| fact_row(key, row).is_some());
     }
