@@ -174,6 +174,19 @@ impl Index {
         self.read(|txn| Ok(txn.open_table(BLOBS)?.get(&id.0)?.and_then(|row| decode(row.value()))))
     }
 
+    /// The first blob at this name or after it.
+    pub(crate) fn from(&self, id: BlobId) -> Result<Option<(BlobId, Entry)>, redb::Error> {
+        self.read(|txn| {
+            for row in txn.open_table(BLOBS)?.range::<&[u8; 32]>(&id.0..)? {
+                let (id, row) = row?;
+                if let Some(entry) = decode(row.value()) {
+                    return Ok(Some((BlobId(*id.value()), entry)));
+                }
+            }
+            Ok(None)
+        })
+    }
+
     /// Hands out every blob.
     pub(crate) fn each(&self, mut sink: impl FnMut(BlobId, Entry)) -> Result<(), redb::Error> {
         self.read(|txn| {

@@ -34,6 +34,7 @@ mod read;
 mod rebuild;
 mod receive;
 mod retain;
+mod scrub;
 mod state;
 mod store;
 
@@ -41,6 +42,7 @@ pub use crate::error::{OpenError, PutError, ReadError, ReceiveError, SyncError};
 pub use crate::read::BlobReader;
 pub use crate::rebuild::Rebuilt;
 pub use crate::receive::Receiver;
+pub use crate::scrub::{ScrubCursor, Scrubbed};
 pub use crate::store::{BlobStore, Fsync, OnDamage, Options, SystemFsync, Take, Usage};
 
 /// Bytes of one verified piece; transfers start at multiples of it.
