@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("filch-client", &["filch-types", "filch-api"]),
     ("filch", &["filch-types", "filch-sim", "filch-api", "filch-client", "filch-node"]),
     // Tests that are crates of their own.
-    ("filch-fuzz", &["filch-types", "filch-core", "filch-handlers", "filch-sim", "filch-api"]),
+    ("filch-fuzz", &["filch-types", "filch-core", "filch-handlers", "filch-sim", "filch-api", "filch-blobs"]),
     ("filch-search", &["filch-types", "filch-core"]),
     ("filch-bench", &["filch-types", "filch-handlers", "filch-api", "filch-client"]),
 ];

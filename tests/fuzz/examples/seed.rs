@@ -266,6 +266,33 @@ fn frames() -> Vec<Vec<u8>> {
     all
 }
 
+/// Scripts: the kind of blob, then what its senders do.
+fn pieces() -> Vec<Vec<u8>> {
+    let (cut, flip, raw, length, early, twice, restart) = (0u8, 1u8, 2u8, 3u8, 4u8, 5u8, 6u8);
+    let mut all: Vec<Vec<u8>> = (0..16)
+        .map(|len| {
+            let mut script = vec![len, cut, 0, 90, 17, early, flip, 0, 120, 5, 9, length, 0, 200, 7, raw];
+            script.extend([3; 64]);
+            script.extend([twice, cut, 1, 80, 1, early, flip, 3, 0, 0, 1]);
+            script
+        })
+        .collect();
+    // Of files: half of it comes, the process ends, and one of its unfinished files is cut or written to, or is left alone.
+    for file in 0..3u8 {
+        for harm in 0..3u8 {
+            let mut script = vec![15, cut, 15, 0, 0, restart, 0, 0, file, 3, 0, 200, harm];
+            script.extend([8; 40]);
+            script.extend([cut, 2, 0, 0, restart, 0, 0, file, 0, 0, 10, harm]);
+            all.push(script);
+        }
+    }
+    // A name that is that of what comes, with its length and with others; a name of nothing.
+    for (by_name, claimed, shift) in [(0, 5, 0), (0, 6, 0), (0, 0, 0), (1, 5, 0), (1, 0, 0), (1, 200, 39), (0, 5, 20)] {
+        all.push([&[0xf0, by_name, 0, 0, claimed, shift][..], b"hello"].concat());
+    }
+    all
+}
+
 fn items() -> Vec<Vec<u8>> {
     let list = |count: u32| {
         let mut w = Writer::default();
@@ -359,6 +386,7 @@ fn main() {
         ("facts", facts()),
         ("frames", frames()),
         ("items", items()),
+        ("pieces", pieces()),
         ("records", records()),
         ("run", runs()),
         ("scenarios", texts(&root.join("simulations"), "toml", 4096)),

@@ -3,6 +3,7 @@
 
 mod bags;
 mod decode;
+mod pieces;
 mod run;
 pub mod talk;
 mod texts;
@@ -17,6 +18,7 @@ pub const TARGETS: &[Target] = &[
     ("facts", decode::facts),
     ("frames", decode::frames),
     ("items", decode::items),
+    ("pieces", pieces::pieces),
     ("records", decode::records),
     ("run", run::run),
     ("scenarios", texts::scenarios),
