@@ -82,6 +82,8 @@ pub enum Input {
     ClosureLost(JobId),
     /// Blobs that these facts of the job name were found missing or damaged: which, with lengths. May be said again.
     ResultsLost(JobId, Vec<(FactId, Vec<(BlobId, u64)>)>),
+    /// Rows of this job in the ledger did not match their check and are dropped: the core compares what it knows with what is left.
+    RowsLost(JobId),
     /// The answer to `Output::ReadFacts`.
     FactsRead(JobId, Vec<(FactId, SignedFact)>),
     /// The own disk had no room for a blob: for a while nothing more is asked for, and others are told.

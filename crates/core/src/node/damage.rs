@@ -3,6 +3,10 @@
 //! Inputs are fetched again, and until then this node is no holder. Blobs that results name are fetched from the other members of R. If
 //! nobody has them, the fact goes, as if it had never been here: losing the bytes loses "done", and the task runs again. If another member
 //! finds the bytes after all, the fact comes back by anti-entropy. What is final stays: another value must never become so (S5).
+//!
+//! Rows of the ledger rot, too. A fact whose row is gone is not told, listed or counted any more, so anti-entropy fetches it as one that
+//! was never here; what it said stays in force meanwhile, since a cancel, a pin or a member that was forgotten for a moment would do harm.
+//! Results that nobody else has go as those without bytes do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,12 +15,12 @@ use filch_types::fact::{FactBody, SignedFact};
 use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::time::Span;
-use filch_types::wire::JobState;
+use filch_types::wire::{JobState, Request};
 use filch_types::{BlobId, Fact, FactId, JobId, NodeId, Timestamp};
 
 use super::fold::Fold;
 use super::job::Job;
-use super::{Node, Then, Timer};
+use super::{Asked, Node, Then, Timer};
 use crate::io::{Event, FetchId, Output};
 use crate::view::Role;
 
@@ -43,8 +47,15 @@ pub(crate) struct Bare {
     going: BTreeSet<FactId>,
     /// Pins on their way to the disk: what they name is final as soon as they are there.
     pins: BTreeSet<FactId>,
-    /// Facts that became durable while the fold is being made again.
+    /// Facts that became durable while all facts are being read.
     meanwhile: Option<Vec<(FactId, Arc<Fact>)>>,
+    /// Facts whose rows are gone from the ledger.
+    rows: BTreeSet<FactId>,
+    /// Members asked for them in a row, without success.
+    asked: u32,
+    ask_next: Timestamp,
+    /// Rows were damaged after the reading that is under way may have begun.
+    suspect: bool,
 }
 
 impl Bare {
@@ -59,6 +70,10 @@ impl Bare {
     pub fn is_going(&self, id: &FactId) -> bool {
         self.going.contains(id)
     }
+    /// Whether nothing may rest on the fact: its row is gone, or it goes.
+    pub fn is_shaky(&self, id: &FactId) -> bool {
+        self.is_going(id) || self.rows.contains(id)
+    }
     /// A fact is on its way to the disk.
     pub fn coming(&mut self, id: FactId, fact: &Fact) {
         if matches!(fact.body, FactBody::Pin(_)) {
@@ -71,6 +86,9 @@ impl Bare {
     }
     /// A fact is durable: it must not be missing in a fold that is being made from an older reading of the ledger.
     pub fn durable(&mut self, id: FactId, fact: &Arc<Fact>) {
+        if self.rows.remove(&id) {
+            self.asked = 0;
+        }
         if let Some(list) = &mut self.meanwhile {
             list.push((id, fact.clone()));
         }
@@ -98,7 +116,7 @@ impl Node {
         for (fact, blobs) in lost {
             // Who only reads along never had them.
             let mine = job.role == Role::Replica || job.outbox.contains_key(&fact);
-            let new = !job.bare.going.contains(&fact) && job.bare.facts.len() < MAX_BARE;
+            let new = !job.bare.is_shaky(&fact) && job.bare.facts.len() < MAX_BARE;
             if !mine || !new || job.fold.pack(&fact).is_none() {
                 continue;
             }
@@ -197,30 +215,105 @@ impl Node {
 
     /// The disk was full: tried again with the next round.
     pub(super) fn lose_failed(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.bare.going.clear();
-            self.timers.sooner(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.bare.going.clear();
+        self.timers.sooner(Timer::Resend(id), self.now + self.cfg.timing.resend);
+        if std::mem::take(&mut job.bare.suspect) {
+            self.on_rows_lost(id);
         }
+    }
+
+    /// Rows of the job in the ledger were damaged and are dropped: which, shows a comparison.
+    pub(super) fn on_rows_lost(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.bare.meanwhile.is_some() || !job.bare.going.is_empty() {
+            job.bare.suspect = true;
+            return;
+        }
+        self.facts_lost(id);
+    }
+
+    /// These facts are not in the ledger any more.
+    fn rows_gone(&mut self, id: JobId, gone: BTreeSet<FactId>) {
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        for f in &gone {
+            job.fold.hide(f);
+            job.bare.facts.remove(f);
+            job.copies.get_mut(f).map(|c| c.remove(&me));
+            job.thin.get_mut(f).map(|c| c.remove(&me));
+            job.outbox.get_mut(f).map(|out| out.acked.remove(&me));
+        }
+        job.bare.rows.extend(gone);
+        job.bare.asked = 0;
+        job.settled.clear();
+        self.live.insert(id);
+        self.timers.sooner(Timer::AntiEntropy(id), self.now);
+    }
+
+    /// Asks the others of R in turn for facts whose rows are gone; results that none of them has go.
+    pub(super) fn seek_rows(&mut self, id: JobId) {
+        let (me, now, resend) = (self.id, self.now, self.cfg.timing.resend.0);
+        let Some(job) = self.jobs.get(&id).filter(|j| !j.bare.rows.is_empty()) else { return };
+        if now < job.bare.ask_next {
+            return self.timers.sooner(Timer::Resend(id), job.bare.ask_next);
+        }
+        let keeps = job.role == Role::Replica && job.held;
+        // Who only helped compares with nobody, and owes the results: the tasks run again elsewhere.
+        let others = job.replicas.iter().copied().filter(|r| keeps && *r != me && self.alive(*r));
+        let others: Vec<NodeId> = others.collect();
+        let patience = if keeps { PATIENCE.max(others.len() as u32) } else { 0 };
+        let (asked, buckets) = (job.bare.asked, job.fold.buckets());
+        let give_up = asked >= patience && job.role != Role::Observer;
+        let goes = |f: &&FactId| job.fold.pack(f).is_some() && !job.in_flight.contains(*f) && !is_final(job, f);
+        let going: Vec<FactId> =
+            job.bare.rows.iter().filter(|f| give_up && goes(f)).take(MAX_MENDED).copied().collect();
+        if let Some(p) = others.get(asked as usize % others.len().max(1)) {
+            self.ask(*p, Request::Digest { job: id, buckets }, Asked::Digest(id));
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.bare.asked = asked.saturating_add(1);
+        job.bare.ask_next = now + Span(resend << asked.saturating_sub(patience).min(MAX_DOUBLINGS));
+        self.timers.sooner(Timer::Resend(id), job.bare.ask_next);
+        self.let_go(id, going);
     }
 
     /// All that the ledger has of the job.
     pub(super) fn on_facts_read(&mut self, id: JobId, facts: Vec<(FactId, SignedFact)>) {
-        let (me, store) = (self.id, self.cfg.store);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(meanwhile) = job.bare.meanwhile.take() else { return };
         let gone = std::mem::take(&mut job.bare.going);
-        let mut fold = Fold::new(&job.manifest.spec);
-        for (fact_id, signed) in facts.into_iter().filter(|(f, _)| !gone.contains(f)) {
-            if let Ok(fact) = signed.decode() {
-                fold.apply(fact_id, &fact);
-            }
+        let suspect = std::mem::take(&mut job.bare.suspect);
+        let there: BTreeSet<FactId> = facts.iter().map(|(f, _)| *f).chain(meanwhile.iter().map(|(f, _)| *f)).collect();
+        let missing: BTreeSet<FactId> =
+            job.fold.ids().filter(|f| !there.contains(f) && !gone.contains(f)).copied().collect();
+        if !missing.is_empty() {
+            self.rows_gone(id, missing);
         }
-        for (fact_id, fact) in meanwhile {
-            fold.apply(fact_id, &fact);
+        if !gone.is_empty() {
+            let facts = facts.into_iter().filter_map(|(f, signed)| Some((f, Arc::new(signed.decode().ok()?))));
+            self.fold_again(id, &gone, facts.chain(meanwhile).filter(|(f, _)| !gone.contains(f)));
+        }
+        self.mend(id);
+        self.seek_rows(id);
+        if suspect {
+            self.on_rows_lost(id);
+        }
+    }
+
+    /// Makes the fold from these facts, without those that are gone.
+    fn fold_again(&mut self, id: JobId, gone: &BTreeSet<FactId>, facts: impl Iterator<Item = (FactId, Arc<Fact>)>) {
+        let (me, store) = (self.id, self.cfg.store);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let mut fold = Fold::new(&job.manifest.spec);
+        facts.for_each(|(f, fact)| drop(fold.apply(f, &fact)));
+        job.bare.rows.retain(|f| !gone.contains(f));
+        if !job.bare.rows.is_empty() {
+            fold.carry(&job.fold);
         }
         job.fold = fold;
         job.settled.clear();
-        for f in &gone {
+        for f in gone {
             job.bare.facts.remove(f);
             job.outbox.remove(f);
             job.copies.remove(f);
@@ -251,7 +344,6 @@ impl Node {
         if self.jobs.get(&id).is_some_and(|j| j.state == JobState::Active) {
             self.set_runnable(id, true);
         }
-        self.mend(id);
     }
 }
 

@@ -153,7 +153,7 @@ impl Node {
             let may = match &fact.body {
                 FactBody::Pack(_) | FactBody::Bags(_) => true,
                 FactBody::Pin(runs) => {
-                    let kept = |p: &FactId| job.fold.pack(p).is_some() && !job.bare.is_going(p);
+                    let kept = |p: &FactId| job.fold.pack(p).is_some() && !job.bare.is_shaky(p);
                     let there = |p: &FactId| kept(p) || direct.iter().any(|d| d.0 == *p);
                     if !runs.iter().all(|r| there(&r.pack)) {
                         continue;

@@ -112,6 +112,10 @@ impl Fold {
             *x ^= b;
         }
         let mut change = Change::default();
+        if self.packs.contains_key(&id) {
+            // It was hidden, and what it says still counts.
+            return change;
+        }
         match &fact.body {
             FactBody::Pack(runs) => {
                 let mut info = PackInfo { runs: Vec::with_capacity(runs.len()), bags: false };
@@ -154,6 +158,29 @@ impl Fold {
             self.recompute_ready();
         }
         change
+    }
+
+    /// Lists the fact no more, as if it had never been here. What it said stays in force until the fold is made again.
+    pub fn hide(&mut self, id: &FactId) {
+        if self.ids.remove(id) {
+            for (x, b) in self.xor.0.iter_mut().zip(id.0) {
+                *x ^= b;
+            }
+        }
+    }
+
+    /// Keeps in force what hidden facts of `old` may have said, results apart: what is final, who joined, what was lost, a cancel.
+    pub fn carry(&mut self, old: &Self) {
+        for (r, pack) in old.pins.overlapping(Range::new(0, old.total)) {
+            for gap in self.pins.gaps(r) {
+                self.pins.insert(gap, *pack);
+            }
+        }
+        for (i, attempts) in &old.lost {
+            self.lost.entry(*i).or_default().extend(attempts);
+        }
+        self.cancelled |= old.cancelled;
+        self.added.extend(&old.added);
     }
 
     fn apply_bags(&mut self, id: FactId, fact: &Fact, results: &[BagResult], change: &mut Change) {

@@ -350,6 +350,7 @@ impl Node {
             Input::ClosureProgress(j, bytes) => self.on_closure_progress(j, bytes),
             Input::ClosureLost(j) => self.on_closure_lost(j),
             Input::ResultsLost(j, facts) => self.on_results_lost(j, facts),
+            Input::RowsLost(j) => self.on_rows_lost(j),
             Input::FactsRead(j, facts) => self.on_facts_read(j, facts),
             Input::DiskFull => self.on_disk_full(),
             Input::Fetched(f) => self.on_fetched(f),

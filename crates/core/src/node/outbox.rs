@@ -202,6 +202,7 @@ impl Node {
         self.ask_whether_it_is_over(id);
         self.resend_replication(id);
         self.mend(id);
+        self.seek_rows(id);
         let Some(job) = self.jobs.get(&id) else { return };
         if !job.outbox.is_empty() {
             self.timers.ensure(Timer::Resend(id), self.now + self.cfg.timing.resend);

@@ -287,7 +287,7 @@ impl Node {
         let mut settled = Vec::new();
         let full = job.r();
         for pack in &job.pinnable {
-            if job.bare.is_going(pack) {
+            if job.bare.is_shaky(pack) {
                 continue;
             }
             if let Some(rest) = job.rests_on.get_mut(pack) {

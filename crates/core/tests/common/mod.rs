@@ -15,7 +15,8 @@ use filch_types::sign::Simulated;
 use filch_types::time::Span;
 use filch_types::wire::{Message, Response};
 use filch_types::{
-    FactId, JobId, JobSpec, MachineId, NodeId, Nonce, Outcome, ResultRun, SignedFact, StoreId, TaskOutput, Timestamp,
+    FactBody, FactId, JobId, JobSpec, MachineId, NodeId, Nonce, Outcome, ResultRun, SignedFact, StoreId, TaskOutput,
+    Timestamp,
 };
 
 pub fn id(n: u8) -> NodeId {
@@ -338,10 +339,29 @@ impl World {
                 }
                 Output::Reply(_, r) => self.replies.push((n, r)),
                 Output::Event(e) => self.events.push((n, e)),
-                Output::ReadFacts(_) => unreachable!("nothing rots here"),
+                Output::ReadFacts(job) => {
+                    let here = self.facts_of(n, job);
+                    self.inbox.push_back((n, Input::FactsRead(job, here)));
+                }
                 Output::Release(_) | Output::Drained | Output::Split { .. } | Output::Checkpoint(_) => {}
             }
         }
+    }
+
+    /// What the ledger of `n` has of the job.
+    pub fn facts_of(&self, n: NodeId, job: JobId) -> Vec<(FactId, SignedFact)> {
+        let of = |f: &SignedFact| f.decode().is_ok_and(|f| f.job == job);
+        let here = self.facts.iter().filter(|((who, _), f)| *who == n && of(f));
+        here.map(|((_, id), f)| (*id, f.clone())).collect()
+    }
+
+    /// Rows of this kind rot on the disk of `n`, which is not told yet.
+    pub fn rot(&mut self, n: u8, kind: impl Fn(&FactBody) -> bool) -> Vec<FactId> {
+        let hit = |f: &SignedFact| f.decode().is_ok_and(|f| kind(&f.body));
+        let gone: Vec<FactId> =
+            self.facts.iter().filter(|((who, _), f)| *who == id(n) && hit(f)).map(|((_, f), _)| *f).collect();
+        self.facts.retain(|(who, f), _| *who != id(n) || !gone.contains(f));
+        gone
     }
 
     fn answer(&mut self, n: NodeId, t: Token, r: Response) {
@@ -357,8 +377,10 @@ impl World {
             return self.inbox.push_back((n, Input::CommitFailed(ticket, "full".into())));
         }
         for r in &records {
-            if let Record::Fact(_, f, signed) = r {
-                self.facts.insert((n, *f), signed.clone());
+            match r {
+                Record::Fact(_, f, signed) => drop(self.facts.insert((n, *f), signed.clone())),
+                Record::Lost(_, f) => drop(self.facts.remove(&(n, *f))),
+                _ => {}
             }
         }
         self.disks.get_mut(&n).unwrap().extend(records);
