@@ -5,12 +5,17 @@ use std::fmt::Write;
 /// Of the picture.
 pub(super) const WIDTH: f64 = 1_280.0;
 /// Left of the rows, for their names.
-pub(super) const GUTTER: f64 = 74.0;
+pub(super) const GUTTER: f64 = 96.0;
 
 /// A picture under way.
 #[derive(Default)]
 pub(super) struct Canvas {
     body: String,
+}
+
+/// How much room a text takes, about.
+pub(super) fn wide(text: &str) -> f64 {
+    6.2 * text.chars().count() as f64
 }
 
 /// Text for an element's content.
@@ -42,13 +47,17 @@ impl Canvas {
     pub fn path(&mut self, d: &str, class: &str) {
         self.push(format_args!("<path d=\"{d}\" class=\"{class}\"/>\n"));
     }
+    /// Text that is read on any ground, at most as far to the right as the picture goes.
+    pub fn label(&mut self, x: f64, y: f64, text: &str) {
+        self.text(x.min(WIDTH - 6.0 - wide(text)), y, "on", text);
+    }
     pub fn text(&mut self, x: f64, y: f64, class: &str, text: &str) {
         let text = tag(text);
         self.push(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" class=\"{class}\">{text}</text>\n"));
     }
     pub fn finish(self, height: f64, style: &str) -> String {
         format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height:.0}\" viewBox=\"0 0 {WIDTH} {height:.0}\">\n<style>{style}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}</svg>\n",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height:.0}\" viewBox=\"0 0 {WIDTH} {height:.0}\">\n<defs><pattern id=\"hatch\" width=\"5\" height=\"5\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><rect width=\"2.2\" height=\"5\" fill=\"#3f4fc4\"/></pattern></defs>\n<style>{style}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}</svg>\n",
             self.body
         )
     }

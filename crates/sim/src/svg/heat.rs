@@ -11,8 +11,13 @@ const ROWS: usize = 100;
 /// Columns of a row.
 pub(super) const COLUMNS: usize = 240;
 
+/// Nodes that share a row.
+pub(super) fn per_row(world: &World) -> usize {
+    world.hosts.len().div_ceil(ROWS).max(1)
+}
+
 pub(super) fn layout(world: &World, report: &Report) -> Layout {
-    let per_row = world.hosts.len().div_ceil(ROWS);
+    let per_row = per_row(world);
     let count = world.hosts.len().div_ceil(per_row);
     let height = (620.0 / count as f64).clamp(5.0, 11.0);
     let rows = (0..world.hosts.len()).map(|h| (TOP + height * (h / per_row) as f64, height - 0.5)).collect();
@@ -43,19 +48,19 @@ pub(super) fn columns<K: Ord + Copy>(
 
 /// Empty rows and their names.
 pub(super) fn ground(c: &mut Canvas, world: &World, l: &Layout) {
-    let per_row = world.hosts.len().div_ceil(ROWS);
+    let per_row = per_row(world);
     for row in 0..world.hosts.len().div_ceil(per_row) {
         let (y, height) = l.rows[row * per_row];
         c.rect(GUTTER, y, l.scale.width, height, "row");
         if row % 5 == 0 {
-            let name = if per_row == 1 { format!("node {row}") } else { format!("from {}", row * per_row) };
-            c.text(GUTTER - 8.0, y + height, "r", &name);
+            c.text(GUTTER - 8.0, y + height / 2.0 + 4.0, "r", &format!("node {}", row * per_row));
         }
     }
 }
 
+/// One colour a cell: where two were mixed, nobody could say of what.
 pub(super) fn draw(c: &mut Canvas, world: &World, bars: &[Bar], l: &Layout) {
-    let per_row = world.hosts.len().div_ceil(ROWS);
+    let per_row = per_row(world);
     let slots = |row: usize| -> u64 {
         world.hosts.iter().skip(row * per_row).take(per_row).map(|h| u64::from(h.options.slots)).sum()
     };
@@ -67,10 +72,8 @@ pub(super) fn draw(c: &mut Canvas, world: &World, bars: &[Bar], l: &Layout) {
         for (n, (busy, vain)) in cells.iter().enumerate() {
             let x = l.scale.x(n as u64 * step);
             if *busy > 0 {
-                c.shade(x, y, w, height, "d0", (*busy as f64 / full).clamp(0.05, 1.0));
-            }
-            if *vain > 0 {
-                c.shade(x, y, w, height, "rd", (*vain as f64 / full).clamp(0.3, 1.0));
+                let class = if vain * 3 >= *busy { "rd" } else { "d0" };
+                c.shade(x, y, w, height, class, (*busy as f64 / full).clamp(0.15, 1.0));
             }
         }
     }

@@ -1,9 +1,9 @@
 //! What happened to nodes: down, paused, cut off, full disks, crashes, stewards, steals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::canvas::{Canvas, GUTTER};
-use super::{Layout, TOP};
+use super::Layout;
+use super::canvas::{Canvas, GUTTER, wide};
 use crate::fault::Fault;
 use crate::timeline::{Chronicle, Mark};
 use crate::world::World;
@@ -13,20 +13,18 @@ const STEALS: usize = 250;
 /// Changes of stewards that are drawn: the first ones.
 const STEWARDS: usize = 400;
 
-/// What lies below the attempts, so that these keep their colours: faults of links.
-pub(super) fn below(c: &mut Canvas, world: &World, l: &Layout) {
-    lasting(c, world, l, cut);
-}
-
-/// What lies above them.
+/// What lies above the attempts.
 pub(super) fn above(c: &mut Canvas, world: &World, l: &Layout, detailed: bool) {
     let Some(chronicle) = &world.chronicle else { return };
     lasting(c, world, l, of_node);
     downtimes(c, chronicle, l);
+    lasting(c, world, l, of_links);
     if detailed {
         steals(c, chronicle, l);
     }
     stewards(c, chronicle, l);
+    // Where the last word in a row ends: two of them on top of each other say nothing.
+    let mut written: BTreeMap<usize, f64> = BTreeMap::new();
     for (at, mark) in &chronicle.marks {
         let Mark::Fault { fault, .. } = mark else { continue };
         let fault = &world.options.faults[*fault].fault;
@@ -37,7 +35,11 @@ pub(super) fn above(c: &mut Canvas, world: &World, l: &Layout, detailed: bool) {
         if gone {
             cross(c, x, middle);
         } else if detailed {
-            c.text(x + 3.0, y + height - 2.0, "", word(fault));
+            c.line(x, y, x, y + height, "tick");
+            if written.get(&node).is_none_or(|end| *end < x) {
+                c.label(x + 3.0, y + height - 2.0, word(fault));
+                written.insert(node, x + 6.0 + wide(word(fault)));
+            }
         }
     }
 }
@@ -53,8 +55,11 @@ fn word(fault: &Fault) -> &'static str {
         Fault::Drain { .. } => "drains",
         Fault::Sick { .. } => "cannot start",
         Fault::Forge { .. } => "forged fact",
-        Fault::Cut { .. } | Fault::Split { .. } => "cut",
-        Fault::Clog { .. } | Fault::Loss { .. } | Fault::Crash { .. } | Fault::Leave { .. } => "",
+        Fault::Cut { one_way: true, .. } => "not heard",
+        Fault::Cut { .. } | Fault::Split { .. } => "cut off",
+        Fault::Clog { .. } => "slow link",
+        Fault::Loss { .. } => "lossy",
+        Fault::Crash { .. } | Fault::Leave { .. } => "",
     }
 }
 
@@ -80,29 +85,43 @@ fn of_node(c: &mut Canvas, l: &Layout, fault: &Fault, x: f64, w: f64) {
             let (y, height) = l.rows[*node];
             c.rect(x, y + height - 2.5, w, 2.5, "disk");
         }
-        Fault::Cut { .. } | Fault::Split { .. } => {
-            for x in [x, x + w] {
-                c.line(x, TOP - 6.0, x, l.bottom, "cutline");
-            }
-        }
         _ => {}
     }
 }
 
-fn cut(c: &mut Canvas, l: &Layout, fault: &Fault, x: f64, w: f64) {
-    let both;
-    let nodes: &[usize] = match fault {
-        Fault::Loss { .. } => return c.rect(x, TOP - 4.0, w, l.bottom - TOP + 4.0, "cut"),
-        Fault::Cut { side, .. } | Fault::Split { side, .. } => side,
-        Fault::Clog { a, b, .. } => {
-            both = [*a, *b];
-            &both
-        }
+/// A frame around those whose links it is about.
+fn of_links(c: &mut Canvas, l: &Layout, fault: &Fault, x: f64, w: f64) {
+    let sides: Vec<Vec<usize>> = match fault {
+        Fault::Loss { .. } => vec![(0..l.rows.len()).collect()],
+        Fault::Cut { side, .. } => vec![side.clone()],
+        Fault::Split { side, from, .. } => vec![side.clone(), from.clone()],
+        Fault::Clog { a, b, .. } => vec![vec![*a, *b]],
         _ => return,
     };
-    for (y, height) in nodes.iter().filter_map(|n| l.rows.get(*n)) {
-        c.rect(x, y - 2.5, w, height + 5.0, "cut");
+    for side in sides {
+        for (n, (top, bottom)) in blocks(l, &side).into_iter().enumerate() {
+            c.rect(x, top - 2.0, w, bottom - top + 4.0, "cut");
+            if n == 0 {
+                c.label(x + 4.0, top + 9.0, word(fault));
+            }
+        }
     }
+}
+
+/// Top and bottom of rows that lie next to each other.
+fn blocks(l: &Layout, nodes: &[usize]) -> Vec<(f64, f64)> {
+    let nodes: BTreeSet<usize> = nodes.iter().copied().collect();
+    let mut out: Vec<(f64, f64)> = Vec::new();
+    let mut before = None;
+    for n in nodes {
+        let Some((y, height)) = l.rows.get(n).copied() else { continue };
+        match out.last_mut() {
+            Some(block) if before == n.checked_sub(1) => block.1 = y + height,
+            _ => out.push((y, y + height)),
+        }
+        before = Some(n);
+    }
+    out
 }
 
 fn downtimes(c: &mut Canvas, chronicle: &Chronicle, l: &Layout) {
@@ -110,7 +129,8 @@ fn downtimes(c: &mut Canvas, chronicle: &Chronicle, l: &Layout) {
     let gone = |c: &mut Canvas, host: usize, from: u64, until: u64| {
         let (y, height) = l.rows[host];
         let (x, end) = (l.scale.x(from), l.scale.x(until));
-        if end - x >= 0.5 {
+        // Thinner ones are no more than the moment in which a node starts.
+        if end - x >= 2.0 {
             c.rect(x, y, end - x, height, "down");
         }
     };
@@ -146,7 +166,7 @@ fn steals(c: &mut Canvas, chronicle: &Chronicle, l: &Layout) {
         arrow(c, (x, edge(l.rows[from], down)), (x, edge(l.rows[to], !down)));
     }
     if count > STEALS {
-        c.text(GUTTER, l.bottom + 46.0, "s", &format!("arrows: the {STEALS} largest of {count} steals"));
+        c.text(GUTTER, l.bottom + 48.0, "s", &format!("arrows: the {STEALS} largest of {count} steals"));
     }
 }
 
@@ -175,5 +195,7 @@ pub(super) fn arrow(c: &mut Canvas, from: (f64, f64), to: (f64, f64)) {
     let down = to.1 >= from.1;
     let back = if down { -5.0 } else { 5.0 };
     c.line(from.0, from.1, to.0, to.1 + back, "steal");
+    // Where they were.
+    c.rect(from.0 - 1.5, from.1 - 1.5, 3.0, 3.0, "tip");
     c.path(&format!("M{:.1} {:.1}l-3 {back:.0}h6z", to.0, to.1), "tip");
 }

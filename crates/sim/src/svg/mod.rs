@@ -4,6 +4,7 @@
 
 mod canvas;
 mod heat;
+mod legend;
 mod marks;
 mod rows;
 mod strip;
@@ -11,25 +12,28 @@ mod strip;
 use crate::report::Report;
 use crate::timeline::Bar;
 use crate::world::World;
-use canvas::{Canvas, GUTTER, Scale, WIDTH};
+use canvas::{Canvas, GUTTER, Scale, WIDTH, wide};
 
 /// Nodes that get a row of their own, with every attempt in it.
 pub const DETAILED: usize = 40;
 /// Where the first row begins.
-const TOP: f64 = 96.0;
+const TOP: f64 = 116.0;
+/// What a line of the header may hold.
+const LINE: usize = 190;
 /// Between rows.
 const GAP: f64 = 5.0;
 
 /// Colours of attempts, then of marks.
 const STYLE: &str = "\
 text{font-family:sans-serif;font-size:11px;fill:#333}\
-.t{font-size:17px;font-weight:bold}.s{fill:#666}.r{text-anchor:end}.m{text-anchor:middle}\
-.row{fill:#f4f5f7}.grid{stroke:#dfe2e6;stroke-width:1}\
-.d0{fill:#3f9a6b}.d1{fill:#7cc39c}.rd{fill:#e8a23a}.lo{fill:#d23c3c}.fa{fill:#7d4fb3}.st{fill:#a9afb8}.op{fill:#9ec3ea}\
-.down{fill:#55606e;opacity:.30}.pause{fill:#6f7fd8;opacity:.28}.cut{fill:#e0533d;opacity:.24}\
-.cutline{stroke:#e0533d;stroke-width:1.2;stroke-dasharray:4 3}.disk{fill:#b5651d;opacity:.75}\
-.x{stroke:#c41e1e;stroke-width:2.4;fill:none}.steal{stroke:#1f4f9e;stroke-width:1;opacity:.55;fill:none}\
-.tip{fill:#1f4f9e;opacity:.75}.sw{fill:#111}.job{stroke:#1b1b1b;stroke-width:1;stroke-dasharray:2 3}.cap{stroke:#333;fill:none;stroke-width:1}";
+.t{font-size:17px;font-weight:bold}.s{fill:#666}.r{text-anchor:end}.m{text-anchor:middle}.bad{fill:#c41e1e;font-weight:bold}\
+.on{fill:#111;stroke:#fff;stroke-width:3px;stroke-opacity:.85;paint-order:stroke;stroke-linejoin:round}\
+.row{fill:#f0f2f4}.grid{stroke:#d5d9de;stroke-width:1}\
+.d0{fill:#3f9a6b}.d1{fill:#93cfae}.rd{fill:#ef9f26}.lo{fill:#d23c3c}.fa{fill:#7d4fb3}.st{fill:#6b7380}.op{fill:#9ec3ea}\
+.down{fill:#4a5360;opacity:.42}.pause{fill:url(#hatch);opacity:.75}.cut{fill:none;stroke:#d4351c;stroke-width:1.6;stroke-dasharray:6 3}\
+.disk{fill:#8a4a12}.tick{stroke:#111;stroke-width:1.4}\
+.x{stroke:#c41e1e;stroke-width:2.4;fill:none}.steal{stroke:#173f86;stroke-width:1.1;opacity:.7;fill:none}\
+.tip{fill:#173f86;opacity:.85}.sw{fill:#111;stroke:#fff;stroke-width:.8}.job{stroke:#1b1b1b;stroke-width:1.2;stroke-dasharray:2 3}.moved{fill:#2c5fb5}";
 
 /// Where everything goes.
 pub(crate) struct Layout {
@@ -49,19 +53,19 @@ pub fn render(world: &World, title: &str) -> String {
     let layout = if detailed { rows::layout(world, &bars, &report) } else { heat::layout(world, &report) };
     let mut c = Canvas::default();
     header(&mut c, world, &report, title, detailed);
-    axis(&mut c, &layout);
+    legend::draw(&mut c, world, &bars, detailed, layout.scale.end);
     if detailed {
         rows::ground(&mut c, world, &layout);
-        marks::below(&mut c, world, &layout);
+        axis(&mut c, &layout);
         rows::draw(&mut c, &bars, &layout);
     } else {
         heat::ground(&mut c, world, &layout);
-        marks::below(&mut c, world, &layout);
+        axis(&mut c, &layout);
         heat::draw(&mut c, world, &bars, &layout);
     }
     marks::above(&mut c, world, &layout, detailed);
     jobs(&mut c, &report, &layout);
-    let height = strip::draw(&mut c, world, &bars, &layout);
+    let height = strip::draw(&mut c, world, &bars, &layout, detailed);
     c.finish(height, STYLE)
 }
 
@@ -72,14 +76,9 @@ fn end_of(report: &Report) -> u64 {
 }
 
 fn header(c: &mut Canvas, world: &World, r: &Report, title: &str, detailed: bool) {
-    c.text(14.0, 26.0, "t", &format!("{title} · seed {}", r.seed));
-    let verdict = match (&r.violation, r.jobs.iter().any(|j| j.ended_us.is_none() && j.accepted_us.is_some())) {
-        (Some(v), _) => v.chars().take(120).collect(),
-        (None, true) => "not finished".to_owned(),
-        (None, false) => "every job ended".to_owned(),
-    };
+    c.text(14.0, 26.0, "t", &short(&format!("{title} · seed {}", r.seed), 100));
     let line = format!(
-        "{} nodes, {} slots · {} tasks, {} executions, {} again, {} stolen · {} faults · {:.1} s, {:.0} % of the slots used well · {verdict}",
+        "{} nodes, {} slots · {} tasks, {} executions, {} again, {} stolen · {} faults · {:.1} s, {:.0} % of the slots used well",
         r.nodes,
         r.slots,
         r.tasks,
@@ -91,31 +90,22 @@ fn header(c: &mut Canvas, world: &World, r: &Report, title: &str, detailed: bool
         r.efficiency * 100.0,
     );
     c.text(14.0, 46.0, "s", &line);
-    let mut x = 14.0;
-    let kinds: &[(&str, &str)] = if detailed {
-        &[("d0", "done"), ("rd", "done again"), ("lo", "lost"), ("fa", "failed"), ("st", "stopped")]
-    } else {
-        &[("d0", "busy"), ("rd", "busy in vain")]
+    let (class, verdict) = match (&r.violation, r.jobs.iter().any(|j| j.ended_us.is_none() && j.accepted_us.is_some()))
+    {
+        (Some(v), _) => ("bad", format!("broken: {v}")),
+        (None, true) => ("bad", "not finished".to_owned()),
+        (None, false) => ("s", "every job ended".to_owned()),
     };
-    for (class, name) in kinds {
-        c.rect(x, 58.0, 12.0, 10.0, class);
-        c.text(x + 16.0, 67.0, "", name);
-        x += 30.0 + 6.2 * name.len() as f64;
-    }
-    for (class, name) in [("down", "down"), ("pause", "paused"), ("cut", "cut off"), ("disk", "disk full or slow")] {
-        c.rect(x, 58.0, 12.0, 10.0, class);
-        c.text(x + 16.0, 67.0, "", name);
-        x += 30.0 + 6.2 * name.len() as f64;
-    }
-    marks::cross(c, x + 5.0, 63.0);
-    c.text(x + 14.0, 67.0, "", "crash");
-    marks::crown(c, x + 58.0, 68.0);
-    c.text(x + 68.0, 67.0, "", "steward");
-    if detailed {
-        marks::arrow(c, (x + 122.0, 58.0), (x + 122.0, 69.0));
-        let drawn = world.stats.stolen > 0;
-        c.text(x + 132.0, 67.0, "", if drawn { "steal" } else { "steal (none)" });
-    }
+    let shared = match heat::per_row(world) {
+        n if !detailed && n > 1 => format!(" · each row is {n} nodes"),
+        _ => String::new(),
+    };
+    c.text(14.0, 62.0, class, &short(&format!("{verdict}{shared}"), LINE));
+}
+
+/// Cut off where a line ends.
+fn short(text: &str, most: usize) -> String {
+    if text.chars().count() <= most { text.to_owned() } else { text.chars().take(most - 1).chain(['…']).collect() }
 }
 
 fn axis(c: &mut Canvas, l: &Layout) {
@@ -134,6 +124,8 @@ fn jobs(c: &mut Canvas, r: &Report, l: &Layout) {
             let x = l.scale.x(at);
             c.line(x, TOP - 4.0, x, l.bottom, "job");
             let label = if r.jobs.len() == 1 { what.to_owned() } else { format!("job {} {what}", j.job) };
+            // In the middle below the line, but not beyond the edge.
+            let x = x.min(WIDTH - 6.0 - wide(&label) / 2.0);
             c.text(x, l.bottom + 12.0 + 12.0 * (j.job % 3) as f64, "s m", &label);
         }
     }
@@ -150,28 +142,4 @@ fn width() -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::{DiskAfter, Fault, JobPlan, Options, Sim};
-
-    fn picture(nodes: usize) -> String {
-        let mut sim = Sim::new(Options::calm(3, nodes, 2));
-        sim.world.chronicle_on();
-        sim.submit(JobPlan::array(400, 50_000));
-        sim.inject(1_000_000, Fault::Crash { node: 1, down_us: 2_000_000, disk: DiskAfter::Kept, power: false });
-        sim.run_until_done(60_000_000).unwrap();
-        super::render(&sim.world, "a <test> & more")
-    }
-
-    #[test]
-    fn a_picture_has_its_parts_and_is_well_formed() {
-        for nodes in [5, super::DETAILED + 25] {
-            let svg = picture(nodes);
-            assert!(svg.starts_with("<svg ") && svg.ends_with("</svg>\n"));
-            assert!(svg.contains("a &lt;test&gt; &amp; more · seed 3"));
-            assert!(svg.contains("class=\"x\""), "the crash is marked");
-            assert!(svg.contains("class=\"down\""), "and the time that it took");
-            assert!(!svg.contains("NaN") && !svg.contains("inf"));
-            assert_eq!(svg, picture(nodes));
-        }
-    }
-}
+mod tests;

@@ -33,7 +33,7 @@ pub(super) fn ground(c: &mut Canvas, world: &World, l: &Layout) {
     for (n, (y, height)) in l.rows.iter().enumerate() {
         c.rect(GUTTER, *y, l.scale.width, *height, "row");
         let slow = world.hosts[n].options.speed_pct;
-        let name = if slow == 100 { format!("node {n}") } else { format!("node {n} ({slow} %)") };
+        let name = if slow == 100 { format!("node {n}") } else { format!("node {n}, {slow} %") };
         c.text(GUTTER - 8.0, y + height / 2.0 + 4.0, "r", &name);
     }
 }
