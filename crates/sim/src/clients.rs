@@ -64,6 +64,8 @@ pub struct Clients {
 const MAX_CALLS: u32 = 200;
 /// Refusals after which a client no longer insists on its number of copies.
 const PATIENCE: u32 = 3;
+/// Reasons of refusals that are kept in words.
+const MAX_REFUSALS: usize = 16;
 /// The wall clock at the start, milliseconds since 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
@@ -161,6 +163,9 @@ impl World {
                 self.violate("L1", format!("n{h} refuses a good spec, job {plan}: {e}"));
             }
             (Purpose::Submit(plan), Reply::Refused(e)) => {
+                if self.history.refusals.len() < MAX_REFUSALS {
+                    self.history.refusals.insert(e.to_string());
+                }
                 let short_of = if let ClientError::Copies { want, .. } = e { Some(want) } else { None };
                 self.clients.jobs.entry(plan).or_default().short_of = short_of;
                 let delay = self.streams.clients.between(500_000, 5_000_000);

@@ -1,6 +1,6 @@
 //! Everything that happened and that an oracle may need later: executions, acceptances, revocations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use filch_core::LaunchId;
 use filch_types::bag::TaskRef;
@@ -109,6 +109,8 @@ pub struct History {
     pub ended: BTreeMap<JobId, (u64, JobState)>,
     /// Attempts that a steward declared to be copies of one that straggles.
     pub copies: BTreeMap<(JobId, u32), Vec<u64>>,
+    /// Why clients' submits were refused, in words: the first few.
+    pub refusals: BTreeSet<String>,
     /// Executions started.
     pub executions: u64,
     /// Executions that ended with a result.

@@ -73,6 +73,10 @@ pub struct Report {
     pub reclaimed: u64,
     /// Tasks of which a second attempt was made because the first one straggled.
     pub copied: u64,
+    /// Those of them whose copy had its result first.
+    pub copies_won: u64,
+    /// Why submits were refused: the first few reasons.
+    pub refused: Vec<String>,
     /// Faults that took place.
     pub faults: u64,
     /// Share of all slots' time, from the first acceptance to the last end, that went into executions that count. Slots
@@ -106,11 +110,12 @@ struct Sums {
     failed: u64,
     useful_us: u64,
     busy_us: u64,
+    copies_won: u64,
 }
 
 impl Sums {
-    /// Counts time until `until` only.
-    fn add(&mut self, runs: &[Run], until: u64) {
+    /// Counts time until `until` only. Tells the attempt that had a result first.
+    fn add(&mut self, runs: &[Run], until: u64) -> Option<u64> {
         let span = |r: &Run| r.end.map_or(until, |(at, _)| at).min(until).saturating_sub(r.start);
         let success = |r: &&Run| matches!(r.end, Some((_, End::Done { success: true, .. })));
         let own = |r: &&Run| matches!(r.end, Some((_, End::Done { success: false, .. })));
@@ -121,6 +126,7 @@ impl Sums {
         self.failed += u64::from(good.is_none() && own_failures > 0);
         self.useful_us += good.or_else(|| runs.iter().rfind(own)).map_or(0, span);
         self.busy_us += runs.iter().map(span).sum::<u64>();
+        good.map(|r| r.attempt)
     }
 }
 
@@ -159,6 +165,8 @@ impl Report {
             stolen: w.stats.stolen,
             reclaimed: w.stats.reclaimed,
             copied: w.stats.copied,
+            copies_won: sums.copies_won,
+            refused: w.history.refusals.iter().cloned().collect(),
             faults: w.stats.faults,
             efficiency: share(sums.useful_us),
             busy: share(sums.busy_us),
@@ -180,8 +188,11 @@ fn job(w: &World, plan: usize, sums: &mut Sums) -> JobReport {
     let ended = id.and_then(|id| w.history.ended.get(&id));
     let before = sums.executions;
     let until = ended.map_or(w.now, |e| e.0);
-    for runs in id.and_then(|id| w.history.runs.get(&id)).into_iter().flat_map(|tasks| tasks.values()) {
-        sums.add(runs, until);
+    if let Some((id, tasks)) = id.and_then(|id| Some((id, w.history.runs.get(&id)?))) {
+        for (index, runs) in tasks {
+            let first = sums.add(runs, until);
+            sums.copies_won += u64::from(first.is_some_and(|attempt| w.history.is_copy(id, *index, attempt)));
+        }
     }
     JobReport {
         job: plan,

@@ -60,10 +60,13 @@ fn the_same_seed_is_the_same_run() {
 fn expectations_can_fail() {
     let text = "cluster = { nodes = 2 }
         job = [{ tasks = 50, duration = '1s' }]
-        expect = { done_within = '5s', efficiency = '100%', executions = 49 }";
+        expect = { done_within = '5s', efficiency = '100%', busy = '100%', executions = 49, copies_won = 1, refused = 'x', slowdown = 1 }";
     let report = Scenario::parse(text).unwrap().start(None, None).unwrap().finish();
     assert!(!report.held());
-    assert_eq!(report.checks.iter().filter(|c| !c.held).count(), 3, "{report:#?}");
+    assert_eq!(report.checks.iter().filter(|c| !c.held).count(), 6, "{report:#?}");
+    // Nothing went wrong, so it is as fast as when nothing goes wrong.
+    let slowdown = report.checks.iter().find(|c| c.what == "slowdown").unwrap();
+    assert_eq!((slowdown.held, slowdown.got.as_str()), (true, "1.00"));
     let late = Scenario::parse(&format!("limit = '10s'\n{text}")).unwrap().start(None, None).unwrap().finish();
     assert!(late.unfinished.as_deref().is_some_and(|t| t.contains("L1")), "{late:#?}");
 }
@@ -107,6 +110,17 @@ const REFUSED: &[(&str, (usize, usize), &str, &str)] = &[
     ),
     ("[cluster]\nnodes = 4\n[churn]\ndeaths = '1%'\nuntil = '0s'", (5, 9), "comes after", ""),
     ("[cluster]\nnodes = 4\nnodes = 5", (3, 1), "duplicate key", ""),
+    ("[cluster]\nnodes = 4\n[expect]\nslowdown = 0.5", (4, 12), "not between 1", ""),
+    ("[cluster]\nnodes = 4\n[expect]\nslowdwn = 2", (4, 1), "unknown key `slowdwn`", "did you mean `slowdown`?"),
+    ("[cluster]\nnodes = 4\n[expect]\nbusy = '101%'", (4, 8), "between 0% and 100%", ""),
+    ("[cluster]\nnodes = 4\n[expect]\ncopies_won = -1", (4, 14), "-1", ""),
+    ("[cluster]\nnodes = 4\n[network]\nbandwidth = '0MB'", (4, 13), "a bandwidth of nothing", ""),
+    (
+        "[cluster]\nnodes = 4\n[[job]]\ntasks = 10\n[[job.then]]\nafter = '1s'\nnode = 0\ndo = 'delte'",
+        (8, 6),
+        "unknown variant `delte`",
+        "`delete`",
+    ),
     ("[cluster\nnodes = 4", (1, 9), "", ""),
     ("", (1, 1), "missing field `cluster`", ""),
 ];

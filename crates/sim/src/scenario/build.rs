@@ -90,6 +90,9 @@ pub(super) fn options(source: &str, file: &File, seed: u64, nodes: Option<usize>
     let lossy = o.link.loss_ppm > 0 || o.link.dup_ppm > 0 || o.link.spike_ppm > 0 || o.link.unreachable_ppm > 0;
     let harm = lossy || !o.faults.is_empty() || o.jobs.iter().any(|j| j.work.flaky_ppm > 0 || j.work.poison.is_some());
     o.profile = if harm { Profile::Swarm } else { Profile::FaultFree };
+    if let Some(times) = &file.expect.slowdown {
+        b.inside(times, 1.0, 1e6)?;
+    }
     // What is impossible and has no place of its own above.
     o.check().map_err(|text| Invalid::at(source, None, text))?;
     Ok(o)

@@ -291,11 +291,17 @@ pub(super) struct Churn {
 pub(super) struct Expect {
     pub done_within: Option<Time>,
     pub done_after: Option<Time>,
+    /// Against the same load without faults, on a network that loses and delays nothing.
+    pub slowdown: Option<Spanned<f64>>,
     pub efficiency: Option<Share>,
+    pub busy: Option<Share>,
     pub executions: Option<u64>,
     pub redone: Option<u64>,
     pub failed: Option<u64>,
     pub messages_per_task: Option<f64>,
     pub steals: Option<u64>,
+    pub copies_won: Option<u64>,
     pub faults: Option<u64>,
+    /// Part of the reason with which a submit was refused.
+    pub refused: Option<String>,
 }

@@ -64,10 +64,21 @@ impl Scenario {
     }
     /// Makes it ready to run.
     pub fn start(&self, seed: Option<u64>, nodes: Option<usize>) -> Result<Running, Invalid> {
-        let sim = Sim::new(self.options(seed, nodes)?);
+        let options = self.options(seed, nodes)?;
         let limit = self.file.limit.as_ref().map_or(LIMIT_US, |l| l.get_ref().0);
-        Ok(Running { sim, limit, expect: self.file.expect.clone(), end: None })
+        let expect = self.file.expect.clone();
+        let calm = expect.slowdown.as_ref().map(|_| Box::new(undisturbed(options.clone())));
+        Ok(Running { sim: Sim::new(options), limit, expect, end: None, calm, calm_us: None })
     }
+}
+
+/// The same cluster and load, and nothing goes wrong.
+fn undisturbed(mut o: Options) -> Options {
+    let l = &mut o.link;
+    (l.loss_ppm, l.dup_ppm, l.spike_ppm, l.unreachable_ppm, l.gossip_loss_ppm) = (0, 0, 0, 0, 0);
+    o.faults.clear();
+    o.faults_until = 0;
+    o
 }
 
 /// How a run came to its end.
@@ -86,6 +97,9 @@ pub struct Running {
     limit: u64,
     expect: Expect,
     end: Option<End>,
+    /// What it is compared with, if it is, and how long that took.
+    calm: Option<Box<Options>>,
+    calm_us: Option<u64>,
 }
 
 impl Running {
@@ -99,6 +113,13 @@ impl Running {
         world.run_until(next);
         world.look(false);
         self.end = self.ended();
+        if self.end == Some(End::Settled)
+            && let Some(calm) = self.calm.take()
+        {
+            let (sim, limit, expect) = (Sim::new(*calm), self.limit, Expect::default());
+            let calm = Running { sim, limit, expect, end: None, calm: None, calm_us: None };
+            self.calm_us = Some(calm.finish().took_us);
+        }
         self.end.is_none()
     }
     /// Runs to the end.
@@ -147,6 +168,7 @@ impl Running {
             out.extend(limit.map(|l| Check::new(what, format!("at least {l}"), got.to_string(), got >= l)));
         };
         least("tasks stolen", e.steals, r.stolen);
+        least("tasks done first by a copy", e.copies_won, r.copies_won);
         least("faults that took place", e.faults, r.faults);
         if let Some(limit) = e.done_within {
             out.push(Check::new("done", format!("within {}", secs(limit.0)), secs(r.took_us), r.took_us <= limit.0));
@@ -159,10 +181,21 @@ impl Running {
                 r.took_us >= limit.0,
             ));
         }
-        if let Some(share) = e.efficiency {
+        if let (Some(times), Some(calm)) = (&e.slowdown, self.calm_us) {
+            let got = r.took_us as f64 / calm.max(1) as f64;
+            let wanted = format!("at most {} times the undisturbed {}", times.get_ref(), secs(calm));
+            out.push(Check::new("slowdown", wanted, format!("{got:.2}"), got <= *times.get_ref()));
+        }
+        for (what, share, got) in [("efficiency", e.efficiency, r.efficiency), ("busy", e.busy, r.busy)] {
+            let Some(share) = share else { continue };
             let want = f64::from(share.0) / 1e6;
-            let got = format!("{:.1} %", r.efficiency * 100.0);
-            out.push(Check::new("efficiency", format!("at least {:.1} %", want * 100.0), got, r.efficiency >= want));
+            let (wanted, shown) = (format!("at least {:.1} %", want * 100.0), format!("{:.1} %", got * 100.0));
+            out.push(Check::new(what, wanted, shown, got >= want));
+        }
+        if let Some(why) = &e.refused {
+            let held = r.refused.iter().any(|reason| reason.contains(why.as_str()));
+            let got = if r.refused.is_empty() { "none".to_owned() } else { r.refused.join("; ") };
+            out.push(Check::new("a submit refused", format!("for `{why}`"), got, held));
         }
         if let Some(limit) = e.messages_per_task {
             let got = r.messages_per_task;
