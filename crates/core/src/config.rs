@@ -168,4 +168,5 @@ pub enum Mutant {
     UncheckedRead,
     /// In the store of blobs: what arrives is not checked, nor what a crash left of a transfer.
     UncheckedTransfer,
+    OwnPinsIgnored,
 }

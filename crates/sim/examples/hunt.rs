@@ -1,16 +1,17 @@
 //! `filch sim` without the rest of filch, for whoever works on the core. `hunt PROFILE FROM COUNT`: which rules break in these seeds.
-//! `hunt mutants SEEDS`: after how many runs each planted bug is caught. `hunt PROFILE SEED trace`: everything that happens in one
-//! run; `shrink`: the smallest run that breaks the same rule, and its story; `record WHY`: the schedule to keep in `crates/sim/corpus`.
+//! `hunt mutants SEEDS`: after how many runs each planted bug is caught; `hunt mutants SEEDS NAME`: by which rules one of them is, over all
+//! these seeds; `hunt mutants SEED NAME trace`: one such run. `hunt PROFILE SEED trace`: everything that happens in one run; `shrink`: the
+//! smallest run that breaks the same rule, and its story; `record WHY`: the schedule to keep in `crates/sim/corpus`.
 #![allow(clippy::print_stdout)]
 
 mod common;
 
 use std::collections::BTreeMap;
 
-use filch_sim::mutants::{MUTANTS, catch, name};
+use filch_sim::mutants::{MUTANTS, catch, home, name, named, stage};
 use filch_sim::shrink::{RUNS, shrink};
 use filch_sim::swarm::{Tally, run};
-use filch_sim::{Options, Profile, Schedule, Sim};
+use filch_sim::{Mutant, Options, Profile, Schedule, Sim};
 
 /// Failing seeds of a rule that are told.
 const TOLD: usize = 6;
@@ -31,9 +32,30 @@ fn mutants(seeds: u64) {
     }
 }
 
+/// Which rules notice one planted bug, in which share of its seeds.
+fn one_mutant(mutant: Mutant, seeds: u64) {
+    let mut rules = BTreeMap::<String, Vec<(u64, String)>>::new();
+    let run = |seed| {
+        let drawn = stage(mutant, Options::draw(home(mutant), seed));
+        Sim::new(Options { mutant: Some(mutant), ..drawn }).run().err().map(|f| f.violation)
+    };
+    for (_, (seed, broken)) in common::work(0..seeds, |seed| (seed, run(seed))) {
+        let (rule, text) = broken.map_or(("none".into(), String::new()), |v| (v.rule.to_owned(), v.text));
+        rules.entry(rule).or_default().push((seed, text));
+    }
+    for (rule, mut list) in rules {
+        list.sort();
+        println!("{rule}: {} seeds", list.len());
+        list.iter().take(TOLD).for_each(|(seed, text)| println!("   seed {seed}: {}", short(text, 200)));
+    }
+}
+
 fn trace(profile: Profile, seed: u64) {
     println!("{:#?}", Options::draw(profile, seed));
-    let mut sim = Sim::draw(profile, seed);
+    trace_of(Sim::draw(profile, seed));
+}
+
+fn trace_of(mut sim: Sim) {
     sim.world.trace_on();
     let end = sim.run().map_err(|f| f.violation.to_string());
     sim.world.trace().for_each(|l| println!("{l}"));
@@ -71,7 +93,15 @@ fn main() {
     let number = |n: usize, default| word(n).and_then(|s| s.parse().ok()).unwrap_or(default);
     let name = word(0).unwrap_or("swarm");
     if name == "mutants" {
-        return mutants(number(1, 200));
+        return match word(2).and_then(named) {
+            Some(mutant) if word(3) == Some("trace") => {
+                let seed = number(1, 0);
+                let drawn = stage(mutant, Options::draw(home(mutant), seed));
+                trace_of(Sim::new(Options { mutant: Some(mutant), ..drawn }));
+            }
+            Some(mutant) => one_mutant(mutant, number(1, 200)),
+            None => mutants(number(1, 200)),
+        };
     }
     let Some(profile) = Profile::named(name) else { return println!("no such profile") };
     let seed = number(1, 0);

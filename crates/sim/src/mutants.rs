@@ -2,11 +2,12 @@
 
 use filch_core::Mutant;
 
-use crate::options::{Duration, GroupPlan, Options, Profile, Work};
+use crate::fault::{DiskAfter, Fault, Planned};
+use crate::options::{Duration, GroupPlan, JobPlan, Options, Profile, Work};
 use crate::sim::Sim;
 
 /// All planted bugs.
-pub const MUTANTS: [Mutant; 27] = [
+pub const MUTANTS: [Mutant; 28] = [
     Mutant::AckBeforeFsync,
     Mutant::AckAtOneCopy,
     Mutant::CountSelfTwice,
@@ -34,6 +35,7 @@ pub const MUTANTS: [Mutant; 27] = [
     Mutant::NoBackOff,
     Mutant::UncheckedRead,
     Mutant::UncheckedTransfer,
+    Mutant::OwnPinsIgnored,
 ];
 
 /// The profile that shows a planted bug soonest.
@@ -56,7 +58,9 @@ pub fn home(mutant: Mutant) -> Profile {
         | Mutant::NoBackOff => Profile::FaultFree,
         Mutant::LastWriterWins | Mutant::DeleteByAbsence => Profile::Crash,
         Mutant::OrderByArrival | Mutant::NoSignatureCheck => Profile::Minimal,
-        Mutant::WipedStoreCounts | Mutant::UncheckedRead | Mutant::UncheckedTransfer => Profile::Disks,
+        Mutant::WipedStoreCounts | Mutant::UncheckedRead | Mutant::UncheckedTransfer | Mutant::OwnPinsIgnored => {
+            Profile::Disks
+        }
         Mutant::NoLeaseExpiry
         | Mutant::OutboxWithoutReplicas
         | Mutant::BudgetChargesQueued
@@ -77,7 +81,23 @@ pub fn stage(mutant: Mutant, mut options: Options) -> Options {
         }
         options.settle_us = 900_000_000;
     }
+    if mutant == Mutant::OwnPinsIgnored {
+        return forgetful_owner(options.seed);
+    }
     options
+}
+
+/// Two halves do the same tasks, and the owner pins what its own half did. Then it loses its disk, and those who know its pins are within
+/// its reach.
+fn forgetful_owner(seed: u64) -> Options {
+    const SECOND: u64 = 1_000_000;
+    let mut o = Options { profile: Profile::Disks, ..Options::calm(seed, 4, 2) };
+    o.jobs = vec![JobPlan { at: SECOND, copies: Some(4), ..JobPlan::array(60, SECOND) }];
+    let cut = Fault::Cut { side: vec![0, 1], one_way: false, for_us: 36 * SECOND };
+    let wipe = Fault::Crash { node: 0, down_us: SECOND, disk: DiskAfter::Wiped, power: false };
+    o.faults = vec![Planned { at: 4 * SECOND, fault: cut }, Planned { at: 60 * SECOND, fault: wipe }];
+    o.faults_until = 120 * SECOND;
+    o
 }
 
 /// How a planted bug was found.
@@ -148,6 +168,9 @@ pub fn about(mutant: Mutant) -> About {
         }
         Mutant::UncheckedTransfer => {
             say("unchecked-transfer", "a store takes what arrives, and what a crash left of it", "verified blobs")
+        }
+        Mutant::OwnPinsIgnored => {
+            say("own-pins-ignored", "an owner that lost its disk does not take its own pins back from others", "P9")
         }
     }
 }

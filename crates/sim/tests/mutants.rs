@@ -32,6 +32,8 @@ fn expected(mutant: Mutant) -> (&'static [&'static str], u64) {
         Mutant::LeaseAcrossClocks => (&["L1", "L5"], 10),
         Mutant::NoBackOff => (&["L7"], 60),
         Mutant::UncheckedRead => (&["S7"], 60),
+        // Nothing but what others know tells an owner that has forgotten.
+        Mutant::OwnPinsIgnored => (&["S5"], 5),
         // What came damaged is not held, whatever was said.
         Mutant::UncheckedTransfer => (&["S1", "S7", "S14"], 60),
     }

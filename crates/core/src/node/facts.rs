@@ -131,6 +131,9 @@ impl Node {
         let with_blobs = invited || self.keeps_blobs(id);
         for (fact_id, signed, fact) in facts {
             let skip_closure = self.planted(Mutant::ClosureAfterFact);
+            if fact.by == self.id && matches!(fact.body, FactBody::Pin(_)) && self.planted(Mutant::OwnPinsIgnored) {
+                continue;
+            }
             let Some(job) = self.jobs.get_mut(&id) else { return };
             if job.fold.has(&fact_id) {
                 known.extend((!job.bare.has(&fact_id)).then_some(fact_id));
