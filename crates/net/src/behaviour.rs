@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use filch_types::limits;
+use filch_types::members::{self, Known};
 use filch_types::wire::{Request, Response};
 use libp2p::connection_limits::{self, ConnectionLimits};
 use libp2p::identity::Keypair;
@@ -13,7 +14,6 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{StreamProtocol, gossipsub, identify, kad, mdns, ping};
 
 use crate::config::{NetConfig, NetError, NetLimits};
-use crate::exchange::{self, Known};
 use crate::frame::Codec;
 
 pub(crate) const REQUESTS: StreamProtocol = StreamProtocol::new("/filch/1/requests");
@@ -64,7 +64,7 @@ impl Behaviour {
                 config.limits.request,
                 4 * config.limits.requests_in_flight,
             ),
-            exchange: request_response(EXCHANGE, exchange::MAX_BYTES, config.limits.request, 8),
+            exchange: request_response(EXCHANGE, members::MAX_BYTES, config.limits.request, 8),
             streams: libp2p_stream::Behaviour::new(),
             gossip: gossip(keypair)?,
             mdns: Toggle::from(None),

@@ -123,8 +123,8 @@ where
 
 #[cfg(test)]
 mod tests {
-    use filch_types::limits;
     use filch_types::wire::{Message, Request, Response, Summary};
+    use filch_types::{limits, members};
     use futures::io::Cursor;
     use proptest::prelude::*;
 
@@ -142,7 +142,7 @@ mod tests {
             let _ = block(codec.get::<_, Response>(&mut Cursor::new(&bytes)));
             let _ = codec::decode::<Message>(&bytes, limits::MAX_FRAME);
             let _ = codec::decode::<Summary>(&bytes, limits::MAX_SUMMARY);
-            let _ = codec::decode::<crate::exchange::Known>(&bytes, crate::exchange::MAX_BYTES);
+            let _ = codec::decode::<members::Known>(&bytes, members::MAX_BYTES);
         }
 
         #[test]

@@ -2,6 +2,7 @@
 //!
 //! No IO, no clock, no randomness: this crate compiles for `wasm32-unknown-unknown`.
 
+pub mod ask;
 pub mod bag;
 pub mod codec;
 pub mod epoch;
@@ -10,6 +11,7 @@ pub mod ids;
 pub mod items;
 pub mod limits;
 pub mod manifest;
+pub mod members;
 pub mod paths;
 pub mod ranges;
 pub mod record;

@@ -6,10 +6,12 @@ use std::path::Path;
 use filch_fuzz::talk::{Step, manifest, spec};
 use filch_handlers::{DivisibleKind, Uts};
 use filch_sim::rng::Dice;
+use filch_types::ask::Ask;
 use filch_types::bag::{BagOutcome, BagResult, Child, TaskRef};
 use filch_types::fact::PinRun;
 use filch_types::items::{Item, Writer};
 use filch_types::manifest::InFile;
+use filch_types::members::Known;
 use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::result::{OutFile, Stream};
@@ -266,6 +268,22 @@ fn frames() -> Vec<Vec<u8>> {
     all
 }
 
+fn asks() -> Vec<Vec<u8>> {
+    let ask = |count: u8| Ask { blobs: (0..count).map(|n| (BlobId([n; 32]), u64::from(n) << 14)).collect() };
+    let frame = |count| ask(count).frame().expect("fits");
+    let far = Ask { blobs: vec![(BlobId([7; 32]), u64::MAX)] }.frame().expect("fits");
+    vec![frame(0), frame(1), frame(20), [frame(2), far, frame(3)].concat()]
+}
+
+fn members() -> Vec<Vec<u8>> {
+    let texts = |all: &[&str]| all.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+    let own = || texts(&["/ip4/10.0.0.1/tcp/4600", "/ip6/fe80::1/udp/4600/quic-v1", "host.lan:4600"]);
+    let others = |count: u8| (0..count).map(move |n| (NodeId([n; 32]), texts(&["/dns/a/tcp/1", "10.0.0.2:1"])));
+    let all =
+        [Known::default(), Known::new(own(), others(0)), Known::new(own(), others(5)), Known::new(own(), others(64))];
+    all.iter().map(|k| codec::encode(k, filch_types::members::MAX_BYTES).expect("fits")).collect()
+}
+
 /// Scripts: the kind of blob, then what its senders do.
 fn pieces() -> Vec<Vec<u8>> {
     let (cut, flip, raw, length, early, twice, restart) = (0u8, 1u8, 2u8, 3u8, 4u8, 5u8, 6u8);
@@ -382,10 +400,12 @@ fn main() {
     assert!(key.verify(PEER, b"x", &key.sign(b"x")));
     let all = [
         ("api", api()),
+        ("asks", asks()),
         ("bags", bags()),
         ("facts", facts()),
         ("frames", frames()),
         ("items", items()),
+        ("members", members()),
         ("pieces", pieces()),
         ("records", records()),
         ("run", runs()),

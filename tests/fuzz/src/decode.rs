@@ -2,7 +2,9 @@
 
 use std::fmt::Debug;
 
+use filch_types::ask::{self, Ask};
 use filch_types::items::{BLOCK, Reader, Writer};
+use filch_types::members::{self, Known};
 use filch_types::record::Record;
 use filch_types::sign::{Keyring, Simulated};
 use filch_types::template::Context;
@@ -29,6 +31,42 @@ pub fn frames(bytes: &[u8]) {
         1 => drop(back::<Request>(frame, limits::MAX_FRAME)),
         2 => drop(back::<Response>(frame, limits::MAX_FRAME)),
         _ => drop(back::<Summary>(frame, limits::MAX_SUMMARY)),
+    }
+}
+
+/// A blob stream: what one node asks another for, ask after ask.
+pub fn asks(bytes: &[u8]) {
+    let mut rest = bytes;
+    while let Some((prefix, after)) = rest.split_first_chunk() {
+        let Ok(len) = ask::announced(*prefix) else { return };
+        assert!(len <= ask::MAX_BYTES);
+        let Some((body, after)) = after.split_at_checked(len) else { return };
+        rest = after;
+        let Ok(asked) = Ask::decode(body) else { return };
+        assert!(asked.blobs.len() <= ask::MAX_BLOBS);
+        assert_eq!(back::<Ask>(body, ask::MAX_BYTES).as_ref(), Some(&asked));
+        let again = asked.frame().expect("what was read can be asked");
+        assert_eq!(Ask::decode(&again[4..]), Ok(asked));
+    }
+}
+
+/// Where a member says that it and others are. What is taken of it can be told on, and says the same there.
+pub fn members(bytes: &[u8]) {
+    let Some(heard) = back::<Known>(bytes, members::MAX_BYTES) else { return };
+    let own: Vec<String> = heard.own().map(str::to_owned).collect();
+    let others: Vec<(NodeId, Vec<String>)> =
+        heard.members().map(|(node, addrs)| (node, addrs.map(str::to_owned).collect())).collect();
+    let short =
+        |addrs: &[String]| addrs.len() <= limits::MAX_ADDRS && addrs.iter().all(|a| a.len() <= members::MAX_ADDRESS);
+    assert!(short(&own) && others.len() <= members::MAX_MEMBERS && others.iter().all(|(_, a)| short(a)));
+    let told = Known::new(own.clone(), others.iter().cloned());
+    let bytes = codec::encode(&told, members::MAX_BYTES).expect("what was heard can be told");
+    let again: Known = codec::decode(&bytes, members::MAX_BYTES).expect("what was told can be heard");
+    assert!(again.own().eq(own.iter().map(String::as_str)));
+    let mut left = others.iter().filter(|(_, a)| !a.is_empty());
+    for (node, addrs) in again.members() {
+        let (expected, texts) = left.next().expect("nothing is made up");
+        assert!(node == *expected && addrs.eq(texts.iter().map(String::as_str)));
     }
 }
 

@@ -14,10 +14,12 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All of them.
 pub const TARGETS: &[Target] = &[
     ("api", texts::api),
+    ("asks", decode::asks),
     ("bags", bags::bags),
     ("facts", decode::facts),
     ("frames", decode::frames),
     ("items", decode::items),
+    ("members", decode::members),
     ("pieces", pieces::pieces),
     ("records", decode::records),
     ("run", run::run),

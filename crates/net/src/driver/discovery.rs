@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use filch_types::NodeId;
+use filch_types::members::Known;
 use libp2p::multiaddr::Protocol;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, PeerId};
@@ -11,7 +12,7 @@ use tokio::net::lookup_host;
 use super::{Driver, Inbound};
 use crate::address::{self, Address};
 use crate::book::{Failure, Source, Target};
-use crate::exchange::Known;
+use crate::exchange;
 use crate::handle::NetEvent;
 
 /// One random peer is asked this often, so that what was missed is learned in the end.
@@ -122,11 +123,11 @@ impl Driver {
     pub fn known_to(&self, peer: &PeerId) -> Known {
         let loopback = self.over_loopback(peer);
         let own: Vec<Multiaddr> = self.listening.iter().map(|(_, addr)| addr.clone()).collect();
-        Known::new(&own, self.book.members().filter(|(p, _)| *p != peer), loopback)
+        exchange::tell(&own, self.book.members().filter(|(p, _)| *p != peer), loopback)
     }
 
     pub fn on_known(&mut self, from: PeerId, known: &Known, now: Instant) {
-        for (peer, addrs) in known.read(from, self.over_loopback(&from)) {
+        for (peer, addrs) in exchange::read(known, from, self.over_loopback(&from)) {
             let source = if peer == from { Source::Own } else { Source::Hearsay };
             self.learn(peer, &addrs, source, now);
         }

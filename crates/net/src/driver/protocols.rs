@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use filch_types::codec::{self, CodecError};
 use filch_types::limits;
+use filch_types::members::Known;
 use filch_types::wire::{Request, Response, Summary};
 use libp2p::gossipsub::{self, MessageAcceptance};
 use libp2p::request_response::{self, InboundFailure, OutboundFailure};
@@ -14,7 +15,6 @@ use super::Driver;
 use crate::address;
 use crate::behaviour::BehaviourEvent;
 use crate::book::Source;
-use crate::exchange::Known;
 use crate::frame;
 use crate::handle::NetEvent;
 

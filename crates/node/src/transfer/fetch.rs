@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use filch_blobs::{BlobStore, PutError, ReceiveError, Receiver};
+use filch_types::ask::Ask;
 use filch_types::{BlobId, NodeId};
 use futures::StreamExt;
 use tokio::sync::Semaphore;
 
 use super::bridge::Bridge;
 use super::flights::{Flights, Want};
-use super::frame::{self, Ask};
+use super::frame;
 use super::patient::Patient;
 use super::{Duplex, SharedOpener};
 use crate::stats::Stats;

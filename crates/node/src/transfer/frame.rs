@@ -4,23 +4,11 @@
 
 use std::io::{self, Read, Write};
 
-use filch_types::{BlobId, codec};
-use serde::{Deserialize, Serialize};
+use filch_types::ask::{self, Ask};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// Blobs in one ask.
-pub const MAX_ASK: usize = 256;
-/// Bytes of an encoded ask.
-const MAX_ASK_BYTES: usize = 16 * 1024;
 const MISSING: u8 = 0;
 const HERE: u8 = 1;
-
-/// Which blobs, each from which byte on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
-    /// At most `MAX_ASK`.
-    pub blobs: Vec<(BlobId, u64)>,
-}
 
 fn bad(what: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.to_string())
@@ -28,10 +16,7 @@ fn bad(what: impl std::fmt::Display) -> io::Error {
 
 /// Sends an ask.
 pub fn write_ask(to: &mut dyn Write, ask: &Ask) -> io::Result<()> {
-    let bytes = codec::encode(ask, MAX_ASK_BYTES).map_err(bad)?;
-    let len = u32::try_from(bytes.len()).map_err(bad)?;
-    to.write_all(&len.to_le_bytes())?;
-    to.write_all(&bytes)?;
+    to.write_all(&ask.frame().map_err(bad)?)?;
     to.flush()
 }
 
@@ -43,17 +28,9 @@ pub async fn read_ask<S: AsyncRead + Unpin>(from: &mut S) -> io::Result<Option<A
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(e) => return Err(e),
     }
-    let len = usize::try_from(u32::from_le_bytes(len)).map_err(bad)?;
-    if len > MAX_ASK_BYTES {
-        return Err(bad(format_args!("an ask of {len} bytes, at most {MAX_ASK_BYTES} are allowed")));
-    }
-    let mut bytes = vec![0; len];
+    let mut bytes = vec![0; ask::announced(len).map_err(bad)?];
     from.read_exact(&mut bytes).await?;
-    let ask: Ask = codec::decode(&bytes, MAX_ASK_BYTES).map_err(bad)?;
-    if ask.blobs.len() > MAX_ASK {
-        return Err(bad(format_args!("{} blobs in one ask, at most {MAX_ASK} are allowed", ask.blobs.len())));
-    }
-    Ok(Some(ask))
+    Ask::decode(&bytes).map(Some).map_err(bad)
 }
 
 /// Says whether the blob is here, and how long it is; its pieces follow.
@@ -85,6 +62,8 @@ pub fn read_head(from: &mut dyn Read) -> io::Result<Option<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use filch_types::BlobId;
+
     use super::*;
 
     #[tokio::test]

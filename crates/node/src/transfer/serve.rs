@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use filch_blobs::{BlobStore, ReadError};
 use filch_types::BlobId;
+use filch_types::ask::Ask;
 use tokio::sync::Semaphore;
 
 use super::Duplex;
 use super::bridge::Bridge;
-use super::frame::{self, Ask};
+use super::frame;
 use super::patient::Patient;
 use crate::stats::Stats;
 
