@@ -88,6 +88,10 @@ pub struct NodeCounters {
     pub bytes_fetched: u64,
     /// Blob bytes served to peers.
     pub bytes_served: u64,
+    /// Bytes that were read to see whether they are still what they were.
+    pub scrub_bytes: u64,
+    /// Blobs that were found damaged that way, and dropped.
+    pub scrub_damaged: u64,
 }
 
 /// The answer to `GET /v1/nodes`: this node first, then by name.

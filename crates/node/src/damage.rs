@@ -100,11 +100,17 @@ impl Damage {
     /// Answers `Output::ReadFacts`.
     pub fn read_facts(self: &Arc<Self>, job: JobId) {
         let me = self.clone();
-        self.runtime.spawn_blocking(move || {
-            let mut facts = Vec::new();
-            match me.reader.facts(job, &mut |id, fact| facts.push((id, fact))) {
-                Ok(()) => me.inbox.push(Input::FactsRead(job, facts)),
-                // As any other failure of the disk: going on with half of a ledger would lose what was acked (P2).
+        self.runtime.spawn(async move {
+            let reader = me.reader.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let mut facts = Vec::new();
+                reader.facts(job, &mut |id, fact| facts.push((id, fact))).map(|()| facts)
+            });
+            match read.await {
+                Ok(Ok(facts)) => me.inbox.push(Input::FactsRead(job, facts)),
+                // As any other failure of the disk: going on with half of a ledger would lose what was acked (P2). A page that is damaged
+                // in its structure may also make the database panic; the next start takes over what is whole.
+                Ok(Err(error)) => crate::fatal::disk(&error.to_string()),
                 Err(error) => crate::fatal::disk(&error.to_string()),
             }
         });

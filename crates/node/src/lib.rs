@@ -37,6 +37,7 @@ mod pages;
 mod port;
 mod pump;
 mod restore;
+mod scrub;
 mod stats;
 mod transfer;
 mod up;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use filch_blobs::{BlobStore, PutError};
 use filch_core::Node;
 use filch_core::view::Role;
-use filch_ledger::{CommitError, Ledger, RedbLedger};
+use filch_ledger::{CommitError, Ledger, RedbLedger, SALVAGED};
 use filch_types::record::Record;
 use filch_types::{BlobId, FactId, JobId, Manifest, SignedFact};
 
@@ -32,23 +32,34 @@ pub struct Restored {
 
 /// A store that lost its ledger has forgotten what others believe it holds: it goes on as another store (a wiped store is no holder).
 pub fn settle_store(dir: &mut DataDir, ledger: &mut RedbLedger) -> Result<(), UpError> {
-    let note = ledger.reader().meta(STORE)?;
-    if note.as_deref() == Some(&dir.store.0[..]) {
+    let reader = ledger.reader();
+    if reader.meta(SALVAGED)?.is_some() {
+        tracing::warn!("the ledger has lost rows: it is a new store from now on, so that nobody counts on them");
+        dir.renew_store()?;
+        note(ledger, STORE, Some(&dir.store.0))?;
+        return note(ledger, SALVAGED, None);
+    }
+    let note_there = reader.meta(STORE)?;
+    if note_there.as_deref() == Some(&dir.store.0[..]) {
         return Ok(());
     }
     let mut empty = true;
-    if note.is_none() {
+    if note_there.is_none() {
         ledger.replay(&mut |_| empty = false)?;
     }
     if empty && dir.boot > 1 {
         tracing::warn!("the ledger is not the one of this store's earlier life; it is a new store from now on");
         dir.renew_store()?;
     }
-    match ledger.put_meta(STORE, Some(&dir.store.0)) {
+    note(ledger, STORE, Some(&dir.store.0))
+}
+
+fn note(ledger: &mut RedbLedger, key: &str, value: Option<&[u8]>) -> Result<(), UpError> {
+    match ledger.put_meta(key, value) {
         Ok(()) => Ok(()),
         // The next start that finds room says it.
         Err(CommitError::Full { why }) => {
-            tracing::warn!(why, "no room to note the store's name");
+            tracing::warn!(why, key, "no room for a note in the ledger");
             Ok(())
         }
         Err(CommitError::Fatal(why)) => Err(filch_ledger::LedgerError::Storage(why).into()),

@@ -43,6 +43,11 @@ stats! {
     commit_failures: "Groups of records refused because the disk was full",
     net_dropped: "Inputs from peers dropped because the driver was behind",
     net_overflow: "Commands to the network dropped because its queue was full",
+    scrub_bytes: "Bytes looked at by the walk that finds rot",
+    scrub_blobs: "Blobs looked at by it",
+    scrub_damaged: "Blobs that it found damaged",
+    scrub_unreadable: "Blobs that it could not read",
+    scrub_passes: "Walks over all blobs that came to their end",
     files_delivered: "Output files written for submitters",
     requests: "Requests to the local API",
 }

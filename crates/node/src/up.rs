@@ -35,6 +35,7 @@ use crate::packs::Packs;
 use crate::port;
 use crate::pump::{Copying, Pump};
 use crate::restore;
+use crate::scrub::{self, Scrub};
 use crate::stats::Stats;
 use crate::transfer::closure::Holder;
 use crate::transfer::jobs::Jobs;
@@ -218,11 +219,14 @@ impl RunningNode {
         let node = new_node(&config, &dir, machine, keys, &exec)?;
         let (node, restored) = restore::restore(node, &mut ledger, &store)?;
         restored.held.iter().for_each(|job| held.add(*job));
+        let told = inbox.clone();
+        ledger.on_damage(Box::new(move |job| told.push(Input::RowsLost(job))));
         let reader = ledger.reader();
         let (disk, ledger_thread) = start_disk(ledger, &store, &inbox, &stats)?;
 
         let remembered = Remembered::new(disk.clone(), reader.meta(Remembered::key())?);
         let last = reader.meta(port::KEY)?;
+        let scrubbed = reader.meta(scrub::KEY)?;
         let (net, net_events) = start_net(&config, &dir, key.as_bytes(), &remembered, last.as_deref()).await?;
         port::remember(&disk, last.as_deref(), &net.addresses());
         let driver = DriverHandle::new(inbox.clone());
@@ -252,7 +256,7 @@ impl RunningNode {
             inbox: inbox.clone(),
             net: net.clone(),
             disk: disk.clone(),
-            facts: Facts::new(reader, net.clone(), runtime.clone(), stats.clone()),
+            facts: Facts::new(reader.clone(), net.clone(), runtime.clone(), stats.clone()),
             jobs: Jobs::new(holder.clone(), held.clone(), inbox.clone(), runtime.clone()),
             damage,
             stager: Stager::new(holder, exec.clone(), inbox.clone(), held, runtime.clone()),
@@ -280,6 +284,11 @@ impl RunningNode {
         let down = Down::new(config.grace);
         let ending = CancellationToken::new();
         let swept = store.clone();
+        if let Some(period) = config.scrub {
+            let (store, driver, stats) = (store.clone(), driver.clone(), stats.clone());
+            let scrub = Scrub { store, reader, driver, disk: disk.clone(), stats, period, ending: ending.clone() };
+            tokio::spawn(scrub.run(scrubbed));
+        }
         let app = Arc::new(App {
             facts: http::Facts {
                 id: me,

@@ -261,7 +261,7 @@ fn settings(name: &str, slots: u16, home: &Path, socket: &Path, key: &Path, boot
     let list: Vec<String> = bootstrap.iter().map(|b| text(b)).collect();
     format!(
         "name = {}\nmachine = {}\nslots = {slots}\ndata_dir = {}\nsocket = {}\ncluster_key = {}\n\
-         listen = [\"/ip4/127.0.0.1/tcp/0\"]\nbootstrap = [{}]\nmdns = false\n",
+         listen = [\"/ip4/127.0.0.1/tcp/0\"]\nbootstrap = [{}]\nmdns = false\nscrub = \"off\"\n",
         text(name),
         text(&format!("demo-{name}")),
         path(home),
@@ -292,6 +292,7 @@ mod tests {
         let s = filch_node::Settings::parse(Path::new("a.toml"), &text).unwrap();
         assert_eq!((s.name.as_deref(), s.slots, s.mdns), (Some("a"), Some(2), Some(false)));
         assert_eq!(s.bootstrap, Some(vec![addr]));
+        assert_eq!(s.scrub.as_deref(), Some("off"));
     }
 
     /// A process that has said something: before that, `/proc` may not show its words and environment yet, since `spawn`

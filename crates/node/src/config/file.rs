@@ -53,6 +53,8 @@ settings! {
     result_copies: u8,
     /// How long running tasks may go on after `down`, as `10s`.
     grace: String,
+    /// In which time all that is kept is read once, to find what rots, as `7d`, which is the default; `off` for never.
+    scrub: String,
     /// Periods and time limits of the protocol.
     timing: TimingSettings,
 }

@@ -65,6 +65,9 @@ impl ConfigError {
 /// One loss does not take a visible result away.
 const DEFAULT_RESULT_COPIES: u8 = 2;
 
+/// Often enough that two copies seldom rot in the same pass, and no load.
+const SCRUB: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
 /// A complete configuration of a node.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -97,6 +100,8 @@ pub struct Config {
     pub spawner: Option<Vec<std::ffi::OsString>>,
     /// How long running tasks may go on after the node was told to end.
     pub grace: std::time::Duration,
+    /// In which time all that is kept is read once, to find what rots; never if absent.
+    pub scrub: Option<std::time::Duration>,
     /// Periods and time limits of the protocol.
     pub timing: Timing,
 }
@@ -165,8 +170,21 @@ impl Config {
                 Some(text) => timing::duration("grace", &text)?,
                 None => std::time::Duration::from_secs(10),
             },
+            scrub: scrub_period(s.scrub.as_deref())?,
             timing,
         })
+    }
+}
+
+fn scrub_period(text: Option<&str>) -> Result<Option<std::time::Duration>, ConfigError> {
+    match text {
+        None => Ok(Some(SCRUB)),
+        Some("off") => Ok(None),
+        Some(text) => {
+            let period = humantime::parse_duration(text)
+                .map_err(|e| value("scrub", text, format!("{e}; write it as 7d or 12h, or off")))?;
+            Ok(Some(period))
+        }
     }
 }
 

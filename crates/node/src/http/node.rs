@@ -46,6 +46,8 @@ pub async fn node(State(app): State<SharedApp>) -> Result<Json<NodeInfo>, Fail> 
             reclaimed: counters.reclaimed,
             bytes_fetched: app.stats.bytes_fetched.get(),
             bytes_served: app.stats.bytes_served.get(),
+            scrub_bytes: app.stats.scrub_bytes.get(),
+            scrub_damaged: app.stats.scrub_damaged.get(),
         },
     }))
 }

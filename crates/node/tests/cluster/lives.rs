@@ -1,5 +1,7 @@
 //! Starts, ends, restarts.
 
+use std::time::Duration;
+
 use filch_api::{JobState, NodeInfo, ResultLine};
 use filch_node::{DataDirError, RunningNode, UpError};
 use hyper::Method;
@@ -178,6 +180,70 @@ pub async fn damaged_results_come_back_from_the_other_node() {
     a.end().await;
     assert_eq!(log_of("b alone", &b.api, id).await, before);
     b.end().await;
+}
+
+/// A blob of a result that nobody reads rots in the middle of a pack: the walk over the store finds it, and the other node still has it.
+pub async fn what_nobody_reads_is_looked_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let a = start(config(dir.path(), "a", &[])).await;
+    let mut looks = config(dir.path(), "b", &a.addresses);
+    looks.scrub = Some(Duration::from_millis(20));
+    let b = start(looks).await;
+    b.meets(1).await;
+    let (id, copies) = b.api.submit(&blobs(&out)).await;
+    assert_eq!(copies, 2);
+    b.api.results(id, "follow=true").await;
+    let pack = std::fs::read_dir(dir.path().join("b/blobs/packs")).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::OpenOptions::new().write(true).open(&pack).unwrap();
+    let len = file.metadata().unwrap().len();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"rotten", len / 2).unwrap();
+    // Until it was found, and what it was is here again.
+    loop {
+        let info: NodeInfo = b.api.get("/v1/node").await;
+        let whole: NodeInfo = a.api.get("/v1/node").await;
+        if info.counters.scrub_damaged == 1 && info.store_blobs == whole.store_blobs {
+            assert!(info.counters.scrub_bytes > 0);
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let before = log_of("a", &a.api, id).await;
+    a.end().await;
+    assert_eq!(log_of("b alone", &b.api, id).await, before);
+    b.end().await;
+}
+
+/// A row of the ledger rots while the node is down: it goes on with the others, as a new store, and has the row again from the other node.
+pub async fn a_ledger_with_a_rotten_row_loses_that_row_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let (a, b) = crate::world::pair(dir.path()).await;
+    let (id, _) = b.api.submit(&blobs(&out)).await;
+    b.api.results(id, "follow=true").await;
+    let before = log_of("b", &b.api, id).await;
+    let was: NodeInfo = b.api.get("/v1/node").await;
+    b.end().await;
+    let ledger = dir.path().join("b/ledger.redb");
+    let mut bytes = std::fs::read(&ledger).unwrap();
+    // Every fact of this node's own begins with the job and its maker.
+    let mine = [id.0, was.id.0].concat();
+    let places: Vec<usize> = bytes.windows(64).enumerate().filter(|(_, w)| *w == mine).map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    places.iter().for_each(|at| bytes[*at] ^= 1);
+    std::fs::write(&ledger, bytes).unwrap();
+    let b = start(config(dir.path(), "b", &a.addresses)).await;
+    let now: NodeInfo = b.api.get("/v1/node").await;
+    assert_eq!(now.id, was.id);
+    assert_ne!(now.store, was.store, "nobody counts on what it had");
+    assert!(dir.path().join("b/ledger.damaged").exists());
+    b.meets(1).await;
+    b.api.results(id, "follow=true").await;
+    assert_eq!(log_of("b again", &b.api, id).await, before);
+    b.end().await;
+    a.end().await;
 }
 
 /// What all three tasks wrote, as this node reads it.

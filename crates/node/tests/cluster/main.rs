@@ -51,6 +51,8 @@ fn main() -> std::process::ExitCode {
         trial("a_second_node_on_a_directory_is_refused", lives::a_second_node_on_a_directory_is_refused),
         trial("a_damaged_blob_index_is_made_again", lives::a_damaged_blob_index_is_made_again),
         trial("damaged_results_come_back_from_the_other_node", lives::damaged_results_come_back_from_the_other_node),
+        trial("what_nobody_reads_is_looked_at", lives::what_nobody_reads_is_looked_at),
+        trial("a_ledger_with_a_rotten_row_loses_that_row_only", lives::a_ledger_with_a_rotten_row_loses_that_row_only),
         trial(
             "blobs_of_a_job_that_nobody_knows_are_released_at_the_start",
             lives::blobs_of_a_job_that_nobody_knows_are_released_at_the_start,
