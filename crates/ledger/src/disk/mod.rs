@@ -82,7 +82,6 @@ impl RedbLedger {
         if !path.try_exists().map_err(io)? {
             create(path)?;
         }
-        let file = File::open(path).map_err(io)?;
         let at = path.to_owned();
         let open = move || FileStorage::open(&at);
         let mut ledger = match Self::open_on(path, open.clone()) {
@@ -90,7 +89,8 @@ impl RedbLedger {
             opened => opened?,
         };
         if let Some(shared) = Arc::get_mut(&mut ledger.shared) {
-            shared.file = Some(file);
+            // Only now: salvage puts another file in its place.
+            shared.file = Some(File::open(path).map_err(io)?);
         }
         Ok(Self { _lock: Some(lock), ..ledger })
     }

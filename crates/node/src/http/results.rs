@@ -326,8 +326,8 @@ impl Reader {
             };
             match event {
                 Err(_) => {
-                    // What came without an event, on a node that only reads along.
-                    if over && !self.owner {
+                    // What came without an event: on a node that only reads along, and on an owner that has pins of its own again from others.
+                    if over {
                         self.everything();
                     }
                     self.told = Instant::now().checked_sub(PACE).unwrap_or(self.told);
