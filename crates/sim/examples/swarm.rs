@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use filch_sim::swarm::{Judged, Outcome, Tally, range, run};
 use filch_sim::{Profile, corpus};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn summary(tally: &Tally, times: &mut [(Duration, u64)], wall: Duration) {
     let (all, s) = (&tally.all, wall.as_secs_f64());
     println!(

@@ -13,6 +13,9 @@ use filch_sim::options::Checks;
 use filch_sim::rng::Dice;
 use filch_sim::{DiskAfter, Fault, JobPlan, Options, Sim};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const S: u64 = 1_000_000;
 /// Random peers of a node in a cluster that is no full mesh.
 const DEGREE: u16 = 16;

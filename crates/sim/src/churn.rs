@@ -285,9 +285,7 @@ impl World {
 
     /// Far ends of a silent node's connections go down after a while.
     fn drop_far_ends(&mut self, h: usize) {
-        let mine: Vec<(u64, bool)> =
-            self.net.conns.iter().filter(|(_, c)| c.a == h || c.b == h).map(|(id, c)| (*id, c.a == h)).collect();
-        for (conn, is_a) in mine {
+        for (conn, is_a) in self.net.conns_of(h) {
             let far = self.streams.churn.between(5_000_000, 40_000_000);
             let near = far + self.streams.churn.between(0, 10_000_000);
             self.after(far, Ev::ConnDown { conn, at_a: !is_a });
@@ -337,7 +335,7 @@ impl World {
         }
         self.paths_changed();
         // Connections over the cut break sooner or later, or outlive it.
-        let over: Vec<u64> = self
+        let mut over: Vec<u64> = self
             .net
             .conns
             .iter()
@@ -346,6 +344,7 @@ impl World {
             })
             .map(|(id, _)| *id)
             .collect();
+        over.sort_unstable();
         for conn in over {
             match self.streams.churn.below(3) {
                 0 => {

@@ -92,6 +92,57 @@ pub struct Fetch {
     pub liars: BTreeSet<usize>,
 }
 
+/// Connections to one peer that are up at this end. Nearly always it is one, which needs no memory of its own.
+#[derive(Clone, Debug, Default)]
+pub struct Ends {
+    newest: Option<u64>,
+    /// The others, the oldest first.
+    older: Vec<u64>,
+}
+
+impl Ends {
+    /// One more is up.
+    pub fn insert(&mut self, conn: u64) {
+        if self.contains(conn) {
+            return;
+        }
+        self.older.extend(self.newest.take());
+        self.older.push(conn);
+        self.older.sort_unstable();
+        self.newest = self.older.pop();
+    }
+    /// It is down; false if it was not up.
+    pub fn remove(&mut self, conn: u64) -> bool {
+        if self.newest == Some(conn) {
+            self.newest = self.older.pop();
+            return true;
+        }
+        let before = self.older.len();
+        self.older.retain(|c| *c != conn);
+        self.older.len() < before
+    }
+    /// Whether it is up.
+    pub fn contains(&self, conn: u64) -> bool {
+        self.newest == Some(conn) || self.older.contains(&conn)
+    }
+    /// The oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.older.iter().copied().chain(self.newest)
+    }
+    /// The one that was made last.
+    pub fn newest(&self) -> Option<u64> {
+        self.newest
+    }
+    /// Whether there are others besides the newest one.
+    pub fn several(&self) -> bool {
+        !self.older.is_empty()
+    }
+    /// Whether none is up.
+    pub fn is_empty(&self) -> bool {
+        self.newest.is_none()
+    }
+}
+
 /// One machine.
 pub struct Host {
     /// Who.
@@ -133,7 +184,7 @@ pub struct Host {
     /// Fetches under way, by a number of their own.
     pub fetches: BTreeMap<u64, Fetch>,
     /// Connections that are up at this end, by peer.
-    pub ends: BTreeMap<usize, BTreeSet<u64>>,
+    pub ends: BTreeMap<usize, Ends>,
     /// Whom it should be connected to where that is not everybody.
     pub contacts: BTreeSet<usize>,
     /// Jobs whose bytes rotted and that nobody has noticed yet.

@@ -37,6 +37,7 @@
 //! Every rule of the protocol is checked on the way; a broken one is the error of [`Cluster::advance`] and its like.
 //! [`Sim`] is the same world without handlers, for whoever tests filch itself.
 
+pub mod census;
 pub mod check;
 pub mod churn;
 pub mod clients;
@@ -72,6 +73,7 @@ pub mod sim;
 mod storage;
 pub mod svg;
 pub mod swarm;
+mod table;
 pub mod telling;
 pub mod timeline;
 mod trace;

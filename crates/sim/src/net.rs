@@ -8,6 +8,7 @@ use filch_types::wire::{Message, Request, Response, Summary};
 use filch_types::{FactId, JobId, NodeId, SignedFact, codec, limits};
 
 use crate::oracle::Seen;
+use crate::table::Table;
 use crate::world::{Ev, World};
 
 /// What travels over a connection.
@@ -44,14 +45,14 @@ type Parked = Vec<(u64, Box<Packet>)>;
 /// State of all links.
 #[derive(Default)]
 pub(crate) struct Net {
-    pub conns: BTreeMap<u64, Conn>,
-    pub calls: BTreeMap<u64, Call>,
+    pub conns: Table<u64, Conn>,
+    pub calls: Table<u64, Call>,
     /// When they end at the latest. All have the same limit, so the first made is the first to end.
     pub limits: VecDeque<(u64, u64)>,
     /// Whom gossip of a node reaches, as long as no connection changes.
     pub flooded: BTreeMap<usize, Vec<bool>>,
     /// Token -> (call, responder, its life).
-    pub tokens: BTreeMap<u64, (u64, usize, u32)>,
+    pub tokens: Table<u64, (u64, usize, u32)>,
     /// Directions that are cut, and how often.
     pub cuts: BTreeMap<(usize, usize), u32>,
     /// More latency per direction.
@@ -76,6 +77,13 @@ const MAX_PARKED: usize = 2_000;
 const WIRE_CHECK: u64 = 16;
 
 impl Net {
+    /// All connections of a node, the oldest first, and whether it is their `a`.
+    pub fn conns_of(&self, h: usize) -> Vec<(u64, bool)> {
+        let own = self.conns.iter().filter(|(_, c)| c.a == h || c.b == h);
+        let mut own: Vec<(u64, bool)> = own.map(|(id, c)| (*id, c.a == h)).collect();
+        own.sort_unstable();
+        own
+    }
     pub fn blocked(&self, from: usize, to: usize) -> bool {
         !self.cuts.is_empty() && self.cuts.contains_key(&(from, to))
     }
@@ -108,10 +116,10 @@ impl World {
 
     /// A connection between the present processes, up at one end at least.
     fn live_conn(&self, a: usize, b: usize) -> Option<u64> {
-        let live = |id: &&u64| {
+        let live = |id: &u64| {
             self.net.conns.get(id).is_some_and(|c| c.a_life == self.hosts[c.a].life && c.b_life == self.hosts[c.b].life)
         };
-        let at = |x: usize, y: usize| self.hosts[x].ends.get(&y).and_then(|s| s.iter().find(live)).copied();
+        let at = |x: usize, y: usize| self.hosts[x].ends.get(&y).and_then(|s| s.iter().find(live));
         at(a, b).or_else(|| at(b, a))
     }
 
@@ -166,7 +174,7 @@ impl World {
             self.feed(h, Input::PeerUp(id));
         }
         // What is sent at once on a new connection waits for the other end in a real one; here it would find nobody.
-        if self.hosts[peer].ends.get(&h).is_some_and(|s| s.contains(&conn)) {
+        if self.hosts[peer].ends.get(&h).is_some_and(|s| s.contains(conn)) {
             self.send_waiting(conn, h, peer);
             self.send_waiting(conn, peer, h);
         }
@@ -179,7 +187,7 @@ impl World {
             return;
         }
         let Some(ends) = self.hosts[h].ends.get_mut(&peer) else { return };
-        if !ends.remove(&conn) {
+        if !ends.remove(conn) {
             return;
         }
         let last = ends.is_empty();
@@ -187,8 +195,9 @@ impl World {
             self.hosts[h].ends.remove(&peer);
             self.paths_changed();
         }
-        let lost: Vec<u64> =
+        let mut lost: Vec<u64> =
             self.net.calls.iter().filter(|(_, c)| c.conn == conn && c.from == h).map(|(id, _)| *id).collect();
+        lost.sort_unstable();
         lost.into_iter().for_each(|call| self.call_failed(call));
         if last {
             let id = self.hosts[peer].id;
@@ -201,11 +210,11 @@ impl World {
     /// Drops a connection that is up at neither end.
     fn forget_if_dead(&mut self, conn: u64, going_a: bool) {
         let Some((other, me, life)) = self.end_of(conn, !going_a) else { return };
-        let there = self.hosts[other].ends.get(&me).is_some_and(|s| s.contains(&conn));
+        let there = self.hosts[other].ends.get(&me).is_some_and(|s| s.contains(conn));
         if !there || self.hosts[other].life != life {
             // Kept until both ends had their say; a late packet finds no end and is dropped.
             let Some((h, peer, _)) = self.end_of(conn, going_a) else { return };
-            if !self.hosts[h].ends.get(&peer).is_some_and(|s| s.contains(&conn)) {
+            if !self.hosts[h].ends.get(&peer).is_some_and(|s| s.contains(conn)) {
                 self.net.conns.remove(&conn);
             }
         }
@@ -221,9 +230,7 @@ impl World {
     pub(crate) fn drop_conns(&mut self, h: usize, mut notice: impl FnMut(&mut World) -> u64) {
         self.hosts[h].ends.clear();
         self.paths_changed();
-        let mine: Vec<(u64, bool)> =
-            self.net.conns.iter().filter(|(_, c)| c.a == h || c.b == h).map(|(id, c)| (*id, c.a == h)).collect();
-        for (conn, is_a) in mine {
+        for (conn, is_a) in self.net.conns_of(h) {
             let delay = notice(self);
             self.after(delay, Ev::ConnDown { conn, at_a: !is_a });
         }
@@ -233,11 +240,11 @@ impl World {
     fn pick_conn(&mut self, from: usize, to: usize) -> Option<u64> {
         let conns = self.hosts[from].ends.get(&to)?;
         // Usually the newest; sometimes one that is already dead at the other end.
-        if conns.len() > 1 && self.streams.net.one_in(4) {
-            let conns: Vec<u64> = conns.iter().copied().collect();
+        if conns.several() && self.streams.net.one_in(4) {
+            let conns: Vec<u64> = conns.iter().collect();
             self.streams.net.pick(&conns)
         } else {
-            conns.last().copied()
+            conns.newest()
         }
     }
 
@@ -282,7 +289,7 @@ impl World {
         let Some(c) = self.net.conns.get(&conn) else { return };
         let life = if c.a == to { c.a_life } else { c.b_life };
         let host = &self.hosts[to];
-        if host.life != life || !host.is_up() || !host.ends.get(&from).is_some_and(|s| s.contains(&conn)) {
+        if host.life != life || !host.is_up() || !host.ends.get(&from).is_some_and(|s| s.contains(conn)) {
             return;
         }
         let sender = self.hosts[from].id;
@@ -330,6 +337,9 @@ impl World {
 
     pub(crate) fn send(&mut self, h: usize, to: NodeId, message: Message) {
         self.stats.messages += 1;
+        if let Some(census) = &mut self.census {
+            census.message(&message);
+        }
         self.on_the_wire(h, &message);
         let Some(to) = self.host_of(&to) else { return };
         if let Some(conn) = self.pick_conn(h, to) {
@@ -339,6 +349,9 @@ impl World {
 
     pub(crate) fn request(&mut self, h: usize, to: NodeId, req: ReqId, body: Request) {
         self.stats.requests += 1;
+        if let Some(census) = &mut self.census {
+            census.request(&body);
+        }
         self.on_the_wire(h, &body);
         let life = self.hosts[h].life;
         let to = self.host_of(&to);
@@ -406,7 +419,7 @@ impl World {
         }
         let Some(c) = self.net.calls.get(&call).copied() else { return };
         self.seen(&Seen::Answered { host: h, to: c.from, response: &body });
-        if self.hosts[h].ends.get(&c.from).is_some_and(|s| s.contains(&c.conn)) {
+        if self.hosts[h].ends.get(&c.from).is_some_and(|s| s.contains(c.conn)) {
             self.carry(c.conn, h, c.from, Packet::Response { call, body });
         }
     }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 /// Microseconds of one bucket, as a power of two.
 const WIDTH_BITS: u32 = 10;
-/// Buckets of the ring, about four seconds of them. What comes later waits aside.
-const BUCKETS: u64 = 4_096;
+/// Buckets of the ring, about four seconds of them, as a power of two. What comes later waits aside, in stretches of as many.
+const RING_BITS: u32 = 12;
+const BUCKETS: u64 = 1 << RING_BITS;
 const WORDS: u64 = BUCKETS / 64;
 
 /// An event in its place.
@@ -50,7 +51,7 @@ pub struct Queue<E> {
     ring: Vec<Vec<Entry<E>>>,
     /// Which of them have anything in them, a bit each.
     used: [u64; WORDS as usize],
-    /// Later ones, by number.
+    /// Later ones, by the number of the stretch.
     later: BTreeMap<u64, Vec<Entry<E>>>,
     len: usize,
     seq: u64,
@@ -75,8 +76,10 @@ impl<E> Queue<E> {
     pub fn push(&mut self, at: u64, event: E) {
         self.seq += 1;
         self.len += 1;
-        let entry = Entry { at, seq: self.seq, event };
-        let bucket = at >> WIDTH_BITS;
+        self.place(Entry { at, seq: self.seq, event });
+    }
+    fn place(&mut self, entry: Entry<E>) {
+        let bucket = entry.at >> WIDTH_BITS;
         if bucket <= self.base {
             self.now.push(entry);
         } else if bucket - self.base < BUCKETS {
@@ -84,7 +87,7 @@ impl<E> Queue<E> {
             self.ring[place as usize].push(entry);
             self.used[(place / 64) as usize] |= 1 << (place % 64);
         } else {
-            self.later.entry(bucket).or_default().push(entry);
+            self.later.entry(bucket >> RING_BITS).or_default().push(entry);
         }
     }
     /// When the next event is.
@@ -110,20 +113,33 @@ impl<E> Queue<E> {
 
     /// Makes the next bucket that has anything in it the present one.
     fn turn(&mut self) {
-        let near = self.next_used();
-        let far = self.later.keys().next().copied();
-        let Some(bucket) = near.into_iter().chain(far).min() else { return };
+        while self.now.is_empty() {
+            let near = self.next_used();
+            let far = self.later.first_key_value().map(|(stretch, _)| stretch << RING_BITS);
+            match (near, far) {
+                (Some(bucket), None) => self.take(bucket),
+                (Some(bucket), Some(far)) if bucket < far => self.take(bucket),
+                (_, Some(far)) => self.spread(far),
+                (None, None) => return,
+            }
+        }
+    }
+    /// This bucket of the ring becomes the present one.
+    fn take(&mut self, bucket: u64) {
+        let place = bucket % BUCKETS;
         let mut entries = std::mem::take(&mut self.now).into_vec();
-        if near == Some(bucket) {
-            let place = bucket % BUCKETS;
-            entries.append(&mut self.ring[place as usize]);
-            self.used[(place / 64) as usize] &= !(1 << (place % 64));
-        }
-        if far == Some(bucket) {
-            entries.extend(self.later.remove(&bucket).unwrap_or_default());
-        }
+        entries.append(&mut self.ring[place as usize]);
+        self.used[(place / 64) as usize] &= !(1 << (place % 64));
         self.base = bucket;
         self.now = entries.into();
+    }
+    /// A stretch that begins with this bucket goes into the ring: nothing is left before it.
+    fn spread(&mut self, bucket: u64) {
+        if bucket > self.base {
+            self.take(bucket);
+        }
+        let entries = self.later.pop_first().map(|(_, entries)| entries).unwrap_or_default();
+        entries.into_iter().for_each(|entry| self.place(entry));
     }
 
     /// The number of the first bucket of the ring that has anything in it.

@@ -124,6 +124,9 @@ impl World {
         }
         let Some((at, event)) = self.queue.pop() else { return false };
         self.begin_event(at);
+        if let Some(census) = &mut self.census {
+            census.event(&event);
+        }
         self.handle(event);
         true
     }

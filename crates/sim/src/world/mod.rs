@@ -11,6 +11,7 @@ use filch_core::{FetchId, LaunchId, Output};
 use filch_handlers::Kinds;
 use filch_types::{BlobId, JobId, MachineId, NodeId, StoreId};
 
+use crate::census::Census;
 use crate::clients::Clients;
 use crate::clock::Clock;
 use crate::digest::Digest;
@@ -26,6 +27,7 @@ use crate::oracle::{self, Oracle, Violation};
 use crate::programs::Programs;
 use crate::rng::Dice;
 use crate::shelf::Shelf;
+use crate::table::Table;
 use crate::timeline::Chronicle;
 
 pub(crate) use events::Ev;
@@ -92,7 +94,7 @@ pub struct World {
     pub refused: Vec<usize>,
     /// How long a fault waits until it can take place.
     pub(crate) fault_patience_us: u64,
-    pub(crate) by_id: BTreeMap<NodeId, usize>,
+    pub(crate) by_id: Table<NodeId, usize>,
     pub(crate) queue: crate::queue::Queue<Ev>,
     pub(crate) net: Net,
     pub(crate) links: Box<dyn Links>,
@@ -110,6 +112,8 @@ pub struct World {
     deep: bool,
     trace: Option<VecDeque<String>>,
     pub(crate) chronicle: Option<Chronicle>,
+    /// Counts by kind, if wanted.
+    pub census: Option<Box<Census>>,
     outputs: Vec<Output>,
 }
 
@@ -152,7 +156,7 @@ impl World {
             clients: Clients::default(),
             refused: Vec::new(),
             fault_patience_us: 0,
-            by_id: BTreeMap::new(),
+            by_id: Table::default(),
             queue: crate::queue::Queue::default(),
             net: Net::default(),
             kinds: Kinds::builtin(),
@@ -164,6 +168,7 @@ impl World {
             deep: false,
             trace: None,
             chronicle: None,
+            census: None,
             outputs: Vec::new(),
         };
         for n in 0..world.options.nodes.len() {
@@ -221,6 +226,10 @@ impl World {
     /// Keeps compact lines of what happens.
     pub fn trace_on(&mut self) {
         self.trace = Some(VecDeque::new());
+    }
+    /// Counts events, wake-ups and messages by kind.
+    pub fn census_on(&mut self) {
+        self.census = Some(Box::default());
     }
     /// Lets the digest see every field of everything: slow.
     pub fn deep_digest(&mut self) {

@@ -102,7 +102,15 @@ impl World {
         host.armed = None;
         let local = host.clock.local(self.now);
         let Some(node) = &mut host.node else { return };
-        let Some(due) = node.poll_timeout().filter(|d| d.at <= local) else { return self.arm(h) };
+        let Some(due) = node.poll_timeout().filter(|d| d.at <= local) else {
+            if let Some(census) = &mut self.census {
+                census.timer("nothing is due any more");
+            }
+            return self.arm(h);
+        };
+        if let Some(census) = &mut self.census {
+            census.timer(due.reason);
+        }
         host.spins += 1;
         if host.spins > MAX_SPINS {
             return self.violate("S10", format!("n{h} spins on its timer: {due:?}"));
