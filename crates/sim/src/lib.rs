@@ -73,7 +73,6 @@ pub mod sim;
 mod storage;
 pub mod svg;
 pub mod swarm;
-mod table;
 pub mod telling;
 pub mod timeline;
 mod trace;

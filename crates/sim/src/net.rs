@@ -8,7 +8,6 @@ use filch_types::wire::{Message, Request, Response, Summary};
 use filch_types::{FactId, JobId, NodeId, SignedFact, codec, limits};
 
 use crate::oracle::Seen;
-use crate::table::Table;
 use crate::world::{Ev, World};
 
 /// What travels over a connection.
@@ -45,14 +44,14 @@ type Parked = Vec<(u64, Box<Packet>)>;
 /// State of all links.
 #[derive(Default)]
 pub(crate) struct Net {
-    pub conns: Table<u64, Conn>,
-    pub calls: Table<u64, Call>,
+    pub conns: BTreeMap<u64, Conn>,
+    pub calls: BTreeMap<u64, Call>,
     /// When they end at the latest. All have the same limit, so the first made is the first to end.
     pub limits: VecDeque<(u64, u64)>,
     /// Whom gossip of a node reaches, as long as no connection changes.
     pub flooded: BTreeMap<usize, Vec<bool>>,
     /// Token -> (call, responder, its life).
-    pub tokens: Table<u64, (u64, usize, u32)>,
+    pub tokens: BTreeMap<u64, (u64, usize, u32)>,
     /// Directions that are cut, and how often.
     pub cuts: BTreeMap<(usize, usize), u32>,
     /// More latency per direction.

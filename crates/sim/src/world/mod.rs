@@ -27,7 +27,6 @@ use crate::oracle::{self, Oracle, Violation};
 use crate::programs::Programs;
 use crate::rng::Dice;
 use crate::shelf::Shelf;
-use crate::table::Table;
 use crate::timeline::Chronicle;
 
 pub(crate) use events::Ev;
@@ -94,7 +93,7 @@ pub struct World {
     pub refused: Vec<usize>,
     /// How long a fault waits until it can take place.
     pub(crate) fault_patience_us: u64,
-    pub(crate) by_id: Table<NodeId, usize>,
+    pub(crate) by_id: BTreeMap<NodeId, usize>,
     pub(crate) queue: crate::queue::Queue<Ev>,
     pub(crate) net: Net,
     pub(crate) links: Box<dyn Links>,
@@ -156,7 +155,7 @@ impl World {
             clients: Clients::default(),
             refused: Vec::new(),
             fault_patience_us: 0,
-            by_id: Table::default(),
+            by_id: BTreeMap::default(),
             queue: crate::queue::Queue::default(),
             net: Net::default(),
             kinds: Kinds::builtin(),
