@@ -461,6 +461,31 @@ fn l1_a_steward_that_lost_its_round_hears_of_the_later_epoch() {
     assert_eq!(said.map(|j| j.epoch), Some(later));
 }
 
+/// Who knows of the end of a job may be no member of R: its helpers ask whoever is there, though all of R are gone.
+#[test]
+fn l6_a_helper_whose_members_of_r_are_gone_hears_of_the_delete_from_others() {
+    let mut a = Alone::new(2);
+    let (job, out) = helps(&mut a, Epoch::FIRST, Epoch::FIRST);
+    let (launch, attempt) = launched(&out).unwrap();
+    let runs = vec![ResultRun::one(0, attempt, 5, Outcome::Success(TaskOutput::default()))];
+    let mut out = a.give(Input::Finished { launch, runs });
+    out.extend(a.pass(3_000));
+    a.commit_all(&out);
+    a.give(Input::PeerDown(id(1)));
+    a.peer(3);
+    let asks = |o: &Output| matches!(o, Output::Request(to, _, Request::Digest { .. }) if *to == id(3));
+    let mut asked = false;
+    for _ in 0..100 {
+        asked |= a.pass(3_000).iter().any(asks);
+        a.give(Input::Message(id(3), Message::Announce(vec![])));
+    }
+    assert!(asked, "nobody of R acks its result");
+    let tomb = SignedFact::sign(&Fact { job, by: id(1), body: FactBody::Delete }, &Simulated(id(1))).unwrap();
+    let out = a.give(Input::Message(id(3), Message::Facts(vec![tomb])));
+    a.commit_all(&out);
+    assert!(a.node.job(job).is_none(), "nothing of it is left");
+}
+
 #[test]
 fn p12_nobody_says_that_it_holds_a_job_before_it_knows_that_it_is_in_r() {
     let mut a = Alone::new(4);

@@ -96,21 +96,22 @@ impl Node {
     /// Sends packs that replicas have not acked. `only_new`: those never sent.
     pub(super) fn send_outbox(&mut self, id: JobId, only_new: bool) {
         let now = self.now;
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.outbox.is_empty() {
-            return;
-        }
+        let Some(job) = self.jobs.get(&id).filter(|j| !j.outbox.is_empty()) else { return };
         if now < job.quiet_until {
             return self.timers.sooner(Timer::Resend(id), job.quiet_until);
         }
+        let there = job.replicas.iter().any(|r| *r != self.id && self.alive(*r));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         // A steward that waits for them hears of them at the usual pace; else those who never ack are tried ever more rarely.
-        job.unheard = if job.work.holds_any() { 0 } else { job.unheard };
+        let waits = there && job.work.holds_any();
+        job.unheard = if waits { 0 } else { job.unheard };
         let (hedge, again) = (self.cfg.timing.hedge, Span(self.cfg.timing.resend.0 << job.unheard.saturating_sub(1)));
         let due = |out: &OutPack| out.last_sent.map(|at| at + if out.hedge { hedge } else { again });
         let sends = self.due_packs(id, only_new, &due);
         let probe = if sends.is_empty() && !only_new { self.probe(id) } else { None };
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        if !only_new && !sends.is_empty() && !job.work.holds_any() {
+        // All of R may be gone: then nobody is sent anything, and whoever else may know of the job's end is asked all the same.
+        if !only_new && (!sends.is_empty() || !there) && !waits {
             job.unheard = (job.unheard + 1).min(MAX_UNHEARD);
         }
         let mut stored: BTreeMap<NodeId, Vec<FactId>> = BTreeMap::new();
