@@ -8,6 +8,7 @@ mod anti_entropy;
 mod bag_leases;
 mod bags;
 mod beats;
+mod commits;
 mod copies;
 mod damage;
 mod drain;
@@ -40,14 +41,15 @@ use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::sign::Keyring;
 use filch_types::wire::{Message, Refusal, Request, Response, Summary};
-use filch_types::{BlobId, FactId, JobId, NodeId, Nonce, Timestamp};
+use filch_types::{FactId, JobId, NodeId, Nonce, Timestamp};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
-use crate::io::{AskId, ClientId, Deadline, Event, FetchId, Input, LaunchId, Output, ReqId, Ticket, Token};
+use crate::io::{AskId, ClientId, Deadline, Event, FetchId, Input, LaunchId, Output, ReqId, Token};
 use crate::view::Counters;
 use crate::{Config, Mutant};
 use bags::{Ask, BagRun};
+use commits::Commits;
 use job::{Job, Tag};
 use membership::Peer;
 use timers::{Timer, Timers};
@@ -191,7 +193,7 @@ pub struct Node {
     pending: BTreeMap<ReqId, Pending>,
     /// When they end at the latest, oldest first: all have the same limit. The first one is always open.
     limits: VecDeque<(Timestamp, ReqId)>,
-    commits: BTreeMap<Ticket, Then>,
+    commits: Commits,
     fetches: BTreeMap<FetchId, Fetch>,
     /// Fetches of blobs that were here before, and their jobs.
     mends: BTreeMap<FetchId, JobId>,
@@ -237,7 +239,7 @@ impl Node {
             nonces: BTreeMap::new(),
             pending: BTreeMap::new(),
             limits: VecDeque::new(),
-            commits: BTreeMap::new(),
+            commits: Commits::default(),
             fetches: BTreeMap::new(),
             mends: BTreeMap::new(),
             launches: BTreeMap::new(),
@@ -515,47 +517,8 @@ impl Node {
         self.emit(Output::Request(peer, id, request));
     }
 
-    fn commit(&mut self, blobs: Vec<BlobId>, records: Vec<Record>, then: Then) {
-        let ticket = Ticket(self.fresh());
-        self.commits.insert(ticket, then);
-        self.emit(Output::Commit { ticket, blobs, records });
-    }
-
-    fn on_committed(&mut self, ticket: Ticket) {
-        match self.commits.remove(&ticket) {
-            Some(Then::Held(job)) => self.now_held(job),
-            // The job was deleted meanwhile: whoever asked for its end has it all the same.
-            Some(Then::Facts { job, made: Made::Asked(asker), .. }) if !self.jobs.contains_key(&job) => {
-                self.revoked(job, asker);
-            }
-            Some(Then::Facts { job, facts, ack, made }) => self.facts_durable(job, facts, ack, made),
-            Some(Then::Round(job)) => self.round_durable(job),
-            Some(Then::Lost(job)) => self.facts_lost(job),
-            Some(Then::Forgotten { askers, job }) => self.forgotten(job, askers),
-            Some(Then::Delivered(..) | Then::Dropped(_) | Then::Nothing) | None => {}
-        }
-    }
-
     fn on_disk_full(&mut self) {
         self.disk_full_until = self.now + filch_types::time::Span::secs(10);
-    }
-
-    fn on_commit_failed(&mut self, ticket: Ticket, why: String) {
-        self.on_disk_full();
-        match self.commits.remove(&ticket) {
-            Some(Then::Held(job)) => self.hold_failed(job, why),
-            Some(Then::Facts { job, made: Made::Asked(asker), .. }) if !self.jobs.contains_key(&job) => {
-                self.revoke_failed(asker, &why);
-            }
-            Some(Then::Facts { job, facts, made, .. }) => self.facts_failed(job, facts, made, why),
-            Some(Then::Round(job)) => self.round_failed(job),
-            Some(Then::Lost(job)) => self.lose_failed(job),
-            Some(Then::Delivered(job, pack)) => self.delivered_failed(job, pack),
-            // Rows of it are still there.
-            Some(Then::Dropped(job)) => self.timers.set(Timer::Bury(job), self.now + self.cfg.timing.resend),
-            Some(Then::Forgotten { askers, job }) => self.bury_failed(job, askers, &why),
-            Some(Then::Nothing) | None => {}
-        }
     }
 
     fn on_message(&mut self, from: NodeId, m: Message) {

@@ -181,11 +181,6 @@ impl Node {
         }
     }
 
-    /// Whether the tombstone is on its way to the disk, behind records that may name blobs of the job.
-    pub(super) fn burying(&self, id: JobId) -> bool {
-        self.commits.values().any(|t| matches!(t, Then::Forgotten { job, .. } if *job == id))
-    }
-
     /// The disk is full. The job is gone all the same, and its tombstone is written as soon as there is room.
     pub(super) fn bury_failed(&mut self, id: JobId, askers: Vec<Asker>, why: &str) {
         for a in askers {
