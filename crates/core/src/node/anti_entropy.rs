@@ -125,7 +125,11 @@ impl Node {
             let manifest = job.manifest.clone();
             job.fold = super::fold::Fold::new(&manifest.spec);
         }
-        if !more && theirs.iter().all(|f| job.fold.has(f)) {
+        let here = theirs.iter().all(|f| job.fold.has(f));
+        if !more && here {
+            job.earlier.agrees(from);
+        }
+        if !more && (here || theirs.iter().all(|f| job.fold.has(f) || job.earlier.was_shown(f))) {
             job.compared(from);
         }
         // A reader's facts may outlive every replica that had them: then they count for nothing (P4), and there is work again.
@@ -160,6 +164,7 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.holders.remove(&p);
         job.settled.remove(&p);
+        job.earlier.agrees(p);
         let manifest = (*job.signed).clone();
         if job.held && job.replicas.contains(&p) {
             self.ask(p, Request::Replicate(manifest), Asked::Replicate(id));

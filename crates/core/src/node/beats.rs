@@ -207,6 +207,7 @@ impl Node {
         let same = job.fold.digest() == (d.facts, d.xor);
         if same {
             job.settled.insert(from);
+            job.earlier.agrees(from);
             job.compared(from);
             self.copies_listed(d.job, from, None);
             self.try_pin(d.job);

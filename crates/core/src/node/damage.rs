@@ -80,6 +80,10 @@ impl Bare {
             self.pins.insert(id);
         }
     }
+    /// Whether a pin is on its way to the disk.
+    pub fn pins_come(&self) -> bool {
+        !self.pins.is_empty()
+    }
     /// It is not any more.
     pub fn came(&mut self, id: &FactId) {
         self.pins.remove(id);

@@ -105,6 +105,7 @@ impl Node {
     }
 
     fn on_job_facts(&mut self, from: NodeId, id: JobId, mut facts: Vec<Opened>) {
+        let (me, now) = (self.id, self.now);
         if self.burying(id) {
             return;
         }
@@ -159,6 +160,10 @@ impl Node {
                     let kept = |p: &FactId| job.fold.pack(p).is_some() && !job.bare.is_shaky(p);
                     let there = |p: &FactId| kept(p) || direct.iter().any(|d| d.0 == *p);
                     if !runs.iter().all(|r| there(&r.pack)) {
+                        if fact.by == me && job.manifest.owner == me && job.replicas.contains(&from) {
+                            job.earlier.tell(from, now, runs);
+                            job.earlier.show(fact_id);
+                        }
                         continue;
                     }
                     fact.by == job.manifest.owner
@@ -227,6 +232,7 @@ impl Node {
     }
 
     pub(super) fn on_fetch_failed(&mut self, fetch: FetchId, _why: String) {
+        let me = self.id;
         if self.mended(fetch, false) {
             return;
         }
@@ -240,8 +246,12 @@ impl Node {
         }
         // The sender, or anti-entropy, comes again.
         if let Some(job) = self.jobs.get_mut(&f.job) {
+            let owner = job.manifest.owner == me;
             for (id, ..) in f.facts {
                 job.in_flight.remove(&id);
+                if owner {
+                    job.earlier.show(id);
+                }
             }
         }
     }

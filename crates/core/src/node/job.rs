@@ -13,6 +13,7 @@ use super::bag_leases::BagLeases;
 use super::bags::BagWork;
 use super::copies::{Copies, Pace};
 use super::damage::Bare;
+use super::earlier::Earlier;
 use super::fold::Fold;
 use super::leases::Leases;
 use super::lifelines::Lifelines;
@@ -245,9 +246,8 @@ pub(crate) struct Job {
     pub copies: BTreeMap<FactId, BTreeMap<NodeId, StoreId>>,
     pub pin_in_flight: bool,
     pub pinnable: BTreeSet<FactId>,
-    /// Owner: somebody else asked this node to keep its own job, so earlier pins of its own may be out there. Since when, and which members of
-    /// R are known to have no facts but those that are here.
-    pub regained: Option<(Timestamp, BTreeSet<NodeId>)>,
+    /// Owner: pins of its own that it has forgotten.
+    pub earlier: Earlier,
     /// Owner: facts about divided tasks that fewer than r stores are known to hold.
     pub thin: BTreeMap<FactId, BTreeMap<NodeId, StoreId>>,
     /// Owner: facts with the whole of a divided task, and which of those that it rests on are still thin.
@@ -333,7 +333,7 @@ impl Job {
             copies: BTreeMap::new(),
             pin_in_flight: false,
             pinnable: BTreeSet::new(),
-            regained: None,
+            earlier: Earlier::default(),
             thin: BTreeMap::new(),
             rests_on: BTreeMap::new(),
             last_copy: Timestamp::default(),
@@ -375,8 +375,8 @@ impl Job {
 
     /// A member of R has no facts but those that are here.
     pub fn compared(&mut self, with: NodeId) {
-        if let Some((_, known)) = self.regained.as_mut().filter(|_| self.replicas.contains(&with)) {
-            known.insert(with);
+        if self.replicas.contains(&with) {
+            self.earlier.heard(with);
         }
     }
 

@@ -177,6 +177,7 @@ impl Node {
                 job.holders.remove(&p);
             }
             job.settled.remove(&p);
+            job.earlier.agrees(p);
             for holders in job.copies.values_mut() {
                 if holders.get(&p).is_some_and(|s| *s != store) {
                     holders.remove(&p);

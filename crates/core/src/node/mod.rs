@@ -12,6 +12,7 @@ mod commits;
 mod copies;
 mod damage;
 mod drain;
+mod earlier;
 mod facts;
 mod fold;
 mod job;

@@ -6,6 +6,7 @@ use filch_types::record::Record;
 use filch_types::time::Span;
 use filch_types::{FactId, JobId, JobSpec, Manifest, NodeId, Nonce, SignedManifest, StoreId, limits};
 
+use super::earlier::unpledged;
 use super::job::{Job, Submission};
 use super::{Made, Node, Then, Timer};
 use crate::io::{ClientId, Event, Output, Reply};
@@ -98,9 +99,10 @@ impl Node {
 
     /// The manifest and its closure are durable here; the job may start, and copies may be made.
     pub(super) fn now_held(&mut self, id: JobId) {
-        let (me, store, machine) = (self.id, self.cfg.store, self.cfg.machine);
+        let (me, now, store, machine) = (self.id, self.now, self.cfg.store, self.cfg.machine);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         (job.held, job.kept) = (true, true);
+        job.earlier.kept(now);
         job.fetching = false;
         job.recorded = true;
         job.settled.clear();
@@ -252,22 +254,14 @@ impl Node {
         self.try_pin(id);
     }
 
-    /// An owner that lost its disk, or that started again, compares with every live member of R before it pins: its earlier pins may be there (S5). A member that
-    /// never agrees, such as one whose blobs cannot be had, delays that for a time only.
-    fn earlier_pins_may_come(&self, job: &Job) -> bool {
-        let Some((since, known)) = &job.regained else { return false };
-        let unheard =
-            |r: &&NodeId| **r != self.id && self.alive(**r) && !known.contains(*r) && !job.strangers.contains(*r);
-        self.now.since(*since) < Span(4 * self.cfg.timing.lonely_pin.0) && job.replicas.iter().any(|r| unheard(&r))
-    }
-
     /// Pins what r replicas hold. One pin fact in flight per job, so one per task (P9).
     pub(super) fn try_pin(&mut self, id: JobId) {
         let (me, now) = (self.id, self.now);
         let (two, lonely) = (self.planted(Mutant::TwoPinsInFlight), self.cfg.timing.lonely_pin);
         let Some(job) = self.jobs.get(&id) else { return };
         // An owner that lost its disk and only helps would start over when it is asked to keep the job again, pins and all (S5).
-        if job.manifest.owner != me || !job.kept || job.pinnable.is_empty() || (job.pin_in_flight && !two) {
+        let pinning = job.pin_in_flight || job.bare.pins_come();
+        if job.manifest.owner != me || !job.kept || job.pinnable.is_empty() || (pinning && !two) {
             return;
         }
         if self.earlier_pins_may_come(job) {
@@ -281,6 +275,7 @@ impl Node {
             _ if now.since(job.last_copy) >= Span(4 * lonely.0) => 1,
             _ => job.r(),
         };
+        let word = self.final_elsewhere(job);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.short_since = if short { job.short_since.or(Some(now)) } else { None };
         let mut runs = Vec::new();
@@ -300,7 +295,9 @@ impl Node {
                 let pins = job.fold.pinnable(pack);
                 if pins.is_empty() {
                     settled.push(*pack);
-                } else if runs.len() + pins.len() <= limits::MAX_PIN_RUNS {
+                }
+                let pins = unpledged(&word, pins);
+                if runs.len() + pins.len() <= limits::MAX_PIN_RUNS {
                     runs.extend(pins);
                 }
                 continue;
@@ -312,7 +309,7 @@ impl Node {
             if holders.len() < enough || !holders.contains_key(&me) {
                 continue;
             }
-            let now_pinnable = job.fold.pinnable(pack);
+            let now_pinnable = unpledged(&word, job.fold.pinnable(pack));
             if runs.len() + now_pinnable.len() > limits::MAX_PIN_RUNS {
                 if runs.is_empty() {
                     runs.extend(now_pinnable.into_iter().take(limits::MAX_PIN_RUNS));
@@ -345,6 +342,7 @@ impl Node {
     }
 
     pub(super) fn on_lonely_timer(&mut self, id: JobId) {
+        self.hear_the_others(id);
         self.try_pin(id);
         if self.jobs.get(&id).is_some_and(|j| !j.pinnable.is_empty() && j.manifest.owner == self.id) {
             self.timers.ensure(Timer::Lonely(id), self.now + Span(self.cfg.timing.lonely_pin.0 / 4 + 1));

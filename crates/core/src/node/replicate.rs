@@ -38,7 +38,9 @@ impl Node {
         };
         job.state = job.folded_state();
         // Its disk does not tell whether it had been lost, and pins of before may be elsewhere still.
-        job.regained = (job.manifest.owner == me && job.replicas.len() > 1).then(|| (self.now, BTreeSet::new()));
+        if job.manifest.owner == me && job.replicas.len() > 1 {
+            job.earlier.may_come(self.now);
+        }
         let outbox: Vec<_> = job.outbox.keys().copied().collect();
         for f in outbox {
             let ranges: Vec<_> = job
@@ -217,7 +219,7 @@ impl Node {
         if let Some(job) = self.jobs.get_mut(&id) {
             let held = job.held;
             if job.manifest.owner == me && !job.kept {
-                job.regained.get_or_insert_with(|| (now, BTreeSet::new()));
+                job.earlier.may_come_still(now);
             }
             job.tell_held.insert(from);
             job.role = Role::Replica;
@@ -250,7 +252,9 @@ impl Node {
         let mut job = Job::new(id, signed, manifest);
         job.role = Role::Replica;
         job.invited = self.now;
-        job.regained = (job.manifest.owner == self.id).then(|| (self.now, BTreeSet::new()));
+        if job.manifest.owner == me {
+            job.earlier.may_come(now);
+        }
         job.tell_held.insert(from);
         job.heard = self.hearsay.remove(&id);
         self.jobs.insert(id, job);
