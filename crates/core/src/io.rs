@@ -384,7 +384,7 @@ pub enum Event {
     },
     /// Winners changed or appeared in this store; not final yet.
     Results(JobId, Vec<Range>),
-    /// These winners are final; on the owner, their files may be delivered (P6).
+    /// These winners are final; on the owner, their files may be delivered (P6): it made the pin, or, having forgotten it, heard of it again.
     Final(JobId, Vec<PinRun>),
     /// The job reached another state.
     State(JobId, filch_types::wire::JobState),

@@ -4,7 +4,7 @@ mod common;
 
 use common::alone::{Alone, tickets};
 use common::{id, spec};
-use filch_core::{FetchId, Input, Node, Output, ReqId};
+use filch_core::{Event, FetchId, Input, Node, Output, ReqId};
 use filch_types::fact::PinRun;
 use filch_types::record::Record;
 use filch_types::result::{Content, Stream};
@@ -161,4 +161,41 @@ fn l8_nobody_waits_for_a_value_that_went_with_whoever_knew_it() {
     }
     assert_eq!(pinned(&out), [0]);
     assert!(!tickets(&out).is_empty());
+}
+
+fn finals(out: &[Output]) -> Vec<PinRun> {
+    let of = |o: &Output| match o {
+        Output::Event(Event::Final(_, runs)) => runs.clone(),
+        _ => vec![],
+    };
+    out.iter().flat_map(of).collect()
+}
+
+/// P6: whoever delivers files, or streams results, hears of them as of pins that are made here.
+#[test]
+fn p6_an_owner_that_has_its_pins_again_from_others_says_so_once() {
+    let (mut a, job, out) = asked(0);
+    a.commit_all(&out);
+    let pack = inline(job, 0);
+    let run = PinRun { lo: 0, count: 1, pack: pack.id() };
+    let pin = |runs: Vec<PinRun>| fact(job, id(1), FactBody::Pin(runs));
+    let out = tell(&mut a, 2, &[pack.clone(), pin(vec![run])]);
+    assert_eq!(finals(&out), [run]);
+    let other = inline(job, 1);
+    let next = PinRun { lo: 1, count: 1, pack: other.id() };
+    let out = tell(&mut a, 3, &[other, pin(vec![run]), pin(vec![run, next])]);
+    assert_eq!(finals(&out), [next], "what is known is no news");
+}
+
+/// P9: its own pin is on its way to the disk, and only the disk may say so.
+#[test]
+fn p9_an_owner_pins_nothing_while_a_pin_of_its_own_comes_back() {
+    let (mut a, job, out) = asked(0);
+    a.commit_all(&out);
+    let pack = inline(job, 0);
+    tell(&mut a, 2, &[pack.clone()]);
+    let pin = fact(job, id(1), FactBody::Pin(vec![PinRun { lo: 0, count: 1, pack: pack.id() }]));
+    let slow = a.give(Input::Message(id(2), Message::Facts(vec![pin])));
+    assert_eq!(pinned(&pass(&mut a, 60)), []);
+    assert_eq!(finals(&a.commit_all(&slow)).len(), 1);
 }

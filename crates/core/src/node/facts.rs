@@ -305,7 +305,9 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut touched: Vec<(Range, u64)> = Vec::new();
         let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
-        let (mut grown, mut lost_bags) = (Vec::new(), Vec::new());
+        let (mut grown, mut lost_bags, mut back) = (Vec::new(), Vec::new(), Vec::new());
+        // An owner that has forgotten its pins hears of them from others: they are as final as those that it makes.
+        let comes_back = made == Made::Elsewhere && job.manifest.owner == me && job.role == Role::Replica && job.held;
         for (fact_id, fact) in &facts {
             job.bare.came(fact_id);
             if !job.in_flight.remove(fact_id) {
@@ -314,6 +316,11 @@ impl Node {
             }
             self.counters.facts += 1;
             job.bare.durable(*fact_id, fact);
+            if let FactBody::Pin(runs) = &fact.body
+                && comes_back
+            {
+                back.extend(job.fold.not_pinned(runs));
+            }
             let change = match fact.body {
                 FactBody::Cancel if untold => job.fold.cancel_untold(),
                 _ if by_arrival => job.fold.apply_by_arrival(*fact_id, fact),
@@ -389,6 +396,9 @@ impl Node {
             }
             Made::Asked(asker) => self.revoked(id, asker),
             Made::Here | Made::Elsewhere => {}
+        }
+        if !back.is_empty() {
+            self.event(Event::Final(id, back));
         }
         if matches!(made, Made::Pin | Made::Here | Made::Asked(_)) {
             self.push_to_replicas(id, facts.iter().map(|f| f.0).collect());

@@ -483,6 +483,19 @@ impl Fold {
         }
         out
     }
+    /// Which of these pins say something new. One that contradicts another says it of the rest only.
+    pub fn not_pinned(&self, runs: &[PinRun]) -> Vec<PinRun> {
+        let mut out = Vec::new();
+        for run in runs.iter().filter(|r| r.range().hi <= self.total) {
+            let gaps = self.pins.gaps(run.range());
+            if self.pins.overlapping(run.range()).all(|(_, pack)| *pack == run.pack) {
+                out.extend((!gaps.is_empty()).then_some(*run));
+            } else {
+                out.extend(gaps.into_iter().map(|r| PinRun { lo: r.lo, count: r.len(), pack: run.pack }));
+            }
+        }
+        out
+    }
     /// Hash of everything that the fold says: equal fact sets fold to equal bytes (S4).
     pub fn fingerprint(&self) -> [u8; 32] {
         let text = format!(

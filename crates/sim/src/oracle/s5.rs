@@ -119,7 +119,8 @@ impl S5 {
         for run in runs {
             let pin = kept.facts.keys().any(|id| {
                 let body = world.known.facts.get(id).map(|f| &f.fact.body);
-                matches!(body, Some(FactBody::Pin(pins)) if pins.contains(run))
+                let says = |p: &PinRun| p.pack == run.pack && p.range().intersect(run.range()) == run.range();
+                matches!(body, Some(FactBody::Pin(pins)) if pins.iter().any(says))
             });
             if !pin {
                 return Err(format!("n{h} calls {job:?}#{} final before its pin is on disk", run.lo));
