@@ -82,3 +82,8 @@ pub const MAX_GRANT_BAGS: usize = 16;
 pub const MAX_LIFELINES: usize = 256;
 /// Lost attempts in one fact.
 pub const MAX_LOST: usize = 4096;
+
+/// Fact sets are compared by at least two to the power of this many buckets.
+pub const MIN_BUCKET_BITS: u32 = 8;
+/// And at most this: 40 KiB of an anti-entropy request.
+pub const MAX_BUCKET_BITS: u32 = 12;

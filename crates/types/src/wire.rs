@@ -349,12 +349,15 @@ pub enum Request {
     Replicate(SignedManifest),
     /// The manifest, please.
     Manifest(JobId),
-    /// Anti-entropy: XOR of fact ids per first byte of the id, and their number.
+    /// Anti-entropy (P10): which facts are there that the sender lacks?
     Digest {
         /// The job.
         job: JobId,
-        /// 256 buckets: first eight bytes of the XOR of the ids that fall in each.
+        /// Buckets of the sender's fact ids, by the first bits of an id: a power of two of them between `limits::MIN_BUCKET_BITS` and
+        /// `limits::MAX_BUCKET_BITS`, more for more facts. Of each, eight bytes of the XOR of the ids in it.
         buckets: Vec<u64>,
+        /// The first bucket that is asked for: the ones before it were answered already.
+        from: u16,
     },
     /// These facts, please.
     GetFacts {
@@ -426,10 +429,10 @@ pub enum Response {
     /// To `Digest`: all ids of the buckets that differ, as many buckets as fit a frame.
     FactIds {
         /// The buckets that are covered in full.
-        buckets: Vec<u8>,
+        buckets: Vec<u16>,
         /// The ids in them.
         facts: Vec<FactId>,
-        /// Whether more buckets differ.
+        /// Whether more buckets differ, behind these.
         more: bool,
     },
     /// To `GetFacts`: those that are here, as many as fit a frame.

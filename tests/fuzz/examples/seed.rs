@@ -124,7 +124,7 @@ fn requests() -> Vec<Request> {
         Request::Steal { job, want: 5, idle: 2 },
         Request::Replicate(SignedManifest::sign(&manifest(2, 30), &Simulated(PEER)).expect("signs")),
         Request::Manifest(job),
-        Request::Digest { job, buckets: (0..256).map(|n| n % 3).collect() },
+        Request::Digest { job, buckets: (0..256).map(|n| n % 3).collect(), from: 7 },
         Request::GetFacts { job, facts: vec![FactId([4; 32])] },
         Request::Revoke { job, delete: false },
         Request::Revoke { job, delete: true },

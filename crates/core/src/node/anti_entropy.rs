@@ -2,19 +2,55 @@
 
 use std::collections::BTreeSet;
 
+use filch_types::limits::MAX_BUCKET_BITS;
 use filch_types::wire::{JobState, Message, Refusal, Request, Response};
-use filch_types::{FactId, JobId, NodeId, SignedManifest};
+use filch_types::{FactId, JobId, NodeId, SignedFact, SignedManifest};
 
+use super::fact_set::bits_of;
 use super::job::Job;
 use super::{Asked, Node, Timer};
 use crate::Mutant;
 use crate::io::{Event, Output, Token};
 use crate::view::Role;
 
-/// Fact ids of one answer: 32 bytes each, so that a frame holds them.
-const MAX_IDS: usize = 5000;
-/// Facts asked for at once.
-const MAX_PULL: usize = 512;
+/// Fact ids of one answer, and facts asked for at once: a frame holds most facts of that many ids.
+const MAX_IDS: usize = 1024;
+/// Facts pushed at once.
+const MAX_PUSH: usize = 512;
+/// A sweep that brought so many facts and left some out is followed by another at once.
+const WORTH: usize = 16;
+
+/// One question of a comparison with a peer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Comparison {
+    pub job: JobId,
+    /// Of the numbers of its buckets.
+    bits: u32,
+    /// The first bucket asked for.
+    from: u16,
+    /// In earlier buckets the peer has facts that are not here yet.
+    lacks: bool,
+    /// And some that were not even shown.
+    unheard: bool,
+    /// Facts that this sweep has brought.
+    taken: usize,
+    /// Some were asked for and not taken: they did not fit a frame, or are pins whose packs come later (P4).
+    left: bool,
+}
+
+/// A call for facts, as a step of a sweep over all buckets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pull {
+    at: Comparison,
+    asked: usize,
+    /// The bucket from where it goes on.
+    next: Option<u16>,
+}
+
+/// The facts here that are in these buckets.
+fn in_buckets<'a>(job: &'a Job, buckets: &'a [u16], bits: u32) -> impl Iterator<Item = FactId> + 'a {
+    buckets.iter().filter(move |b| *b >> bits == 0).flat_map(move |b| job.fold.facts().bucket(*b, bits))
+}
 
 impl Node {
     pub(super) fn on_anti_entropy_timer(&mut self, id: JobId) {
@@ -50,7 +86,6 @@ impl Node {
             let members: BTreeSet<NodeId> = others.iter().copied().collect();
             others.extend(self.usable_peers().into_iter().filter(|p| !members.contains(p)));
         }
-        let buckets = job.fold.buckets();
         let n = if astray && !others.is_empty() {
             strayed % others.len()
         } else if observer && others.is_empty() {
@@ -61,7 +96,7 @@ impl Node {
             self.below(others.len())
         };
         if let Some(p) = others.get(n).copied() {
-            self.ask(p, Request::Digest { job: id, buckets }, Asked::Digest(id));
+            self.compare_with(p, id);
         }
         if busy && (active || !observer) {
             let again = if observer { self.cfg.timing.beat } else { self.cfg.timing.anti_entropy };
@@ -76,26 +111,65 @@ impl Node {
         }
     }
 
-    pub(super) fn on_digest(&mut self, from: NodeId, token: Token, id: JobId, buckets: Vec<u64>) {
+    /// Asks which facts `p` has of the job: the start of a sweep.
+    pub(super) fn compare_with(&mut self, p: NodeId, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let bits = job.fold.facts().bits();
+        self.compare(p, Comparison { job: id, bits, from: 0, lacks: false, unheard: false, taken: 0, left: false });
+    }
+
+    fn compare(&mut self, p: NodeId, c: Comparison) {
+        let Some(job) = self.jobs.get(&c.job) else { return };
+        let buckets = job.fold.facts().buckets(c.bits);
+        self.ask(p, Request::Digest { job: c.job, buckets, from: c.from }, Asked::Digest(c));
+    }
+
+    /// Goes on with a sweep. Regular rounds wait for it; should it break off, they come.
+    fn sweep_on(&mut self, p: NodeId, c: Comparison, next: Option<u16>) {
+        let now = self.now;
+        match next {
+            Some(from) => {
+                self.timers.set(Timer::AntiEntropy(c.job), now + self.cfg.timing.anti_entropy);
+                self.compare(p, Comparison { from, ..c });
+            }
+            None if c.left && c.taken >= WORTH => {
+                self.timers.sooner(Timer::AntiEntropy(c.job), now + self.cfg.timing.quiet_min);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn on_pulled(&mut self, from: NodeId, pull: Pull, facts: Vec<SignedFact>) {
+        let Pull { at: mut c, asked, next } = pull;
+        if !self.jobs.contains_key(&c.job) {
+            return;
+        }
+        let came = facts.len();
+        let taken = self.on_facts(from, facts);
+        c.taken += taken;
+        c.left |= came < asked || taken < came;
+        self.sweep_on(from, c, next);
+    }
+
+    pub(super) fn on_digest(&mut self, from: NodeId, token: Token, id: JobId, buckets: Vec<u64>, first: u16) {
         if let Some(tomb) = self.tombstones.get(&id).cloned() {
             self.refuse(token, Refusal::UnknownJob);
             return self.emit(Output::Send(from, Message::Facts(vec![tomb])));
         }
         // A member of R that does not keep the job (its disk went back to before it did) has to be asked again.
-        let Some(job) = self.jobs.get(&id).filter(|j| j.role == Role::Replica && buckets.len() == 256) else {
+        let kept = self.jobs.get(&id).filter(|j| j.role == Role::Replica);
+        let (Some(job), Some(bits)) = (kept, bits_of(buckets.len())) else {
             if self.planted(Mutant::DeleteByAbsence) {
-                return self
-                    .respond(token, Response::FactIds { buckets: (0..=255).collect(), facts: vec![], more: false });
+                let all = (0..buckets.len().min(1 << MAX_BUCKET_BITS) as u16).collect();
+                return self.respond(token, Response::FactIds { buckets: all, facts: vec![], more: false });
             }
             return self.refuse(token, Refusal::UnknownJob);
         };
-        let own = job.fold.buckets();
+        let own = job.fold.facts().buckets(bits);
         let (mut covered, mut facts, mut more) = (Vec::new(), Vec::new(), false);
-        for b in 0..=255u8 {
-            if own[usize::from(b)] == buckets[usize::from(b)] {
-                continue;
-            }
-            let ids: Vec<FactId> = job.fold.bucket(b).collect();
+        let differ = (0u16..).zip(own.iter().zip(&buckets)).filter(|(_, (own, theirs))| own != theirs).map(|(b, _)| b);
+        for b in differ.skip_while(|b| *b < first) {
+            let ids: Vec<FactId> = job.fold.facts().bucket(b, bits).collect();
             if facts.len() + ids.len() > MAX_IDS && !covered.is_empty() {
                 more = true;
                 break;
@@ -107,8 +181,17 @@ impl Node {
     }
 
     /// What a peer has in the buckets that differ: pull what is missing here, push what is missing there.
-    pub(super) fn on_fact_ids(&mut self, from: NodeId, id: JobId, buckets: Vec<u8>, facts: Vec<FactId>, more: bool) {
-        let me = self.id;
+    pub(super) fn on_fact_ids(
+        &mut self,
+        from: NodeId,
+        c: Comparison,
+        buckets: Vec<u16>,
+        facts: Vec<FactId>,
+        more: bool,
+    ) {
+        let (me, id) = (self.id, c.job);
+        let next =
+            buckets.iter().max().map(|b| b.saturating_add(1)).filter(|b| more && *b > c.from && b >> c.bits == 0);
         let theirs: BTreeSet<FactId> = facts.into_iter().collect();
         self.known_there(id);
         let drop = self.planted(Mutant::DeleteByAbsence) || self.planted(Mutant::LastWriterWins);
@@ -118,18 +201,21 @@ impl Node {
             return;
         }
         let missing: Vec<FactId> =
-            theirs.iter().filter(|f| !job.fold.has(f) && !job.in_flight.contains(f)).copied().take(MAX_PULL).collect();
-        let extra: Vec<FactId> =
-            buckets.iter().flat_map(|b| job.fold.bucket(*b)).filter(|f| !theirs.contains(f)).take(MAX_PULL).collect();
+            theirs.iter().filter(|f| !job.fold.has(f) && !job.in_flight.contains(f)).copied().take(MAX_IDS).collect();
+        let extra = || in_buckets(job, &buckets, c.bits).filter(|f| !theirs.contains(f));
+        let pack = |f: &FactId| job.fold.pack(f).is_some();
+        // Packs first: a pin is only kept next to them (P4).
+        let extra: Vec<FactId> = extra().filter(pack).chain(extra().filter(|f| !pack(f))).take(MAX_PUSH).collect();
         if drop && !extra.is_empty() && theirs.len() > extra.len() {
             let manifest = job.manifest.clone();
             job.fold = super::fold::Fold::new(&manifest.spec);
         }
-        let here = theirs.iter().all(|f| job.fold.has(f));
-        if !more && here {
+        let lacks = c.lacks || !theirs.iter().all(|f| job.fold.has(f));
+        let unheard = c.unheard || !theirs.iter().all(|f| job.fold.has(f) || job.earlier.was_shown(f));
+        if !more && !lacks {
             job.earlier.agrees(from);
         }
-        if !more && (here || theirs.iter().all(|f| job.fold.has(f) || job.earlier.was_shown(f))) {
+        if !more && !unheard {
             job.compared(from);
         }
         // A reader's facts may outlive every replica that had them: then they count for nothing (P4), and there is work again.
@@ -140,22 +226,21 @@ impl Node {
             return self.let_go(id, extra);
         }
         let replica = job.role == Role::Replica && job.replicas.contains(&from);
-        let more = more || missing.len() == MAX_PULL;
-        if buckets.is_empty() && missing.is_empty() {
+        if c.from == 0 && buckets.is_empty() && missing.is_empty() {
             job.settled.insert(from);
             self.copies_listed(id, from, None);
         } else {
             self.copies_listed(id, from, Some(&theirs));
         }
-        if !missing.is_empty() {
-            self.ask(from, Request::GetFacts { job: id, facts: missing }, Asked::GetFacts(id));
-        }
         if replica && !extra.is_empty() {
             self.emit(Output::SendFacts(from, id, extra));
         }
-        if more {
-            self.timers.sooner(Timer::AntiEntropy(id), self.now + self.cfg.timing.quiet_min);
+        let at = Comparison { lacks, unheard, ..c };
+        if missing.is_empty() {
+            return self.sweep_on(from, at, next);
         }
+        let pull = Pull { at, asked: missing.len(), next };
+        self.ask(from, Request::GetFacts { job: id, facts: missing }, Asked::GetFacts(pull));
     }
 
     /// A member of R does not know the job: its store was wiped, or the call to keep it got lost.

@@ -15,12 +15,12 @@ use filch_types::fact::{FactBody, SignedFact};
 use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::time::Span;
-use filch_types::wire::{JobState, Request};
+use filch_types::wire::JobState;
 use filch_types::{BlobId, Fact, FactId, JobId, NodeId, Timestamp};
 
 use super::fold::Fold;
 use super::job::Job;
-use super::{Asked, Node, Then, Timer};
+use super::{Node, Then, Timer};
 use crate::io::{Event, FetchId, Output};
 use crate::view::Role;
 
@@ -267,13 +267,13 @@ impl Node {
         let others = job.replicas.iter().copied().filter(|r| keeps && *r != me && self.alive(*r));
         let others: Vec<NodeId> = others.collect();
         let patience = if keeps { PATIENCE.max(others.len() as u32) } else { 0 };
-        let (asked, buckets) = (job.bare.asked, job.fold.buckets());
+        let asked = job.bare.asked;
         let give_up = asked >= patience && job.role != Role::Observer;
         let goes = |f: &&FactId| job.fold.pack(f).is_some() && !job.in_flight.contains(*f) && !is_final(job, f);
         let going: Vec<FactId> =
             job.bare.rows.iter().filter(|f| give_up && goes(f)).take(MAX_MENDED).copied().collect();
         if let Some(p) = others.get(asked as usize % others.len().max(1)) {
-            self.ask(*p, Request::Digest { job: id, buckets }, Asked::Digest(id));
+            self.compare_with(*p, id);
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.bare.asked = asked.saturating_add(1);

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use filch_types::fact::PinRun;
 use filch_types::ranges::RangeMap;
 use filch_types::time::Span;
-use filch_types::wire::Request;
 use filch_types::{FactId, JobId, NodeId, Timestamp};
 
 use super::job::Job;
@@ -109,13 +108,11 @@ impl Node {
     /// Results wait for it: whoever was not heard is asked directly, and again if the answer got lost.
     pub(super) fn hear_the_others(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id).filter(|j| j.held && self.earlier_pins_may_come(j)) else { return };
-        let asked =
-            |p: &NodeId| self.pending.values().any(|x| x.peer == *p && matches!(x.asked, Asked::Digest(j) if j == id));
+        let asked = |p: &NodeId| {
+            self.pending.values().any(|x| x.peer == *p && matches!(x.asked, Asked::Digest(c) if c.job == id))
+        };
         let others: Vec<NodeId> = self.unheard(job).filter(|p| !asked(p)).collect();
-        let buckets = job.fold.buckets();
-        for p in others {
-            self.ask(p, Request::Digest { job: id, buckets: buckets.clone() }, Asked::Digest(id));
-        }
+        others.into_iter().for_each(|p| self.compare_with(p, id));
     }
 
     /// What is final by the word of members that are there, or were a moment ago.

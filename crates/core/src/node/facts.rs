@@ -88,8 +88,9 @@ impl Node {
         }
     }
 
-    /// Facts from a peer: checked, completed by their blobs, stored; only then acked.
-    pub(super) fn on_facts(&mut self, from: NodeId, facts: Vec<SignedFact>) {
+    /// Facts from a peer: checked, completed by their blobs, stored; only then acked. Returns how many are new and on their way to the
+    /// disk.
+    pub(super) fn on_facts(&mut self, from: NodeId, facts: Vec<SignedFact>) -> usize {
         let mut by_job: BTreeMap<JobId, Vec<Opened>> = BTreeMap::new();
         for signed in facts {
             let opened =
@@ -99,31 +100,31 @@ impl Node {
                 Err(e) => self.reject(from, e.to_string()),
             }
         }
-        for (id, facts) in by_job {
-            self.on_job_facts(from, id, facts);
-        }
+        by_job.into_iter().map(|(id, facts)| self.on_job_facts(from, id, facts)).sum()
     }
 
-    fn on_job_facts(&mut self, from: NodeId, id: JobId, mut facts: Vec<Opened>) {
+    fn on_job_facts(&mut self, from: NodeId, id: JobId, mut facts: Vec<Opened>) -> usize {
         let (me, now) = (self.id, self.now);
         if self.burying(id) {
-            return;
+            return 0;
         }
         if let Some(tomb) = self.tombstones.get(&id).cloned() {
             // So that outboxes empty; whoever sends results of the job has not heard of its end.
             if facts.iter().any(|(_, _, f)| f.body != FactBody::Delete) {
                 self.emit(Output::Send(from, Message::Facts(vec![tomb])));
             }
-            return self.send_stored(from, id, facts.iter().map(|f| f.0).collect());
+            self.send_stored(from, id, facts.iter().map(|f| f.0).collect());
+            return 0;
         }
         if let Some((fact_id, signed, fact)) =
             facts.iter().find(|(_, _, f)| f.body == FactBody::Delete && self.may_revoke(f.by))
         {
             let (fact_id, signed, _) = (*fact_id, signed.clone(), fact.clone());
-            return self.delete_job(id, signed, vec![Asker::Sender(from, fact_id)]);
+            self.delete_job(id, signed, vec![Asker::Sender(from, fact_id)]);
+            return 0;
         }
         if !self.jobs.contains_key(&id) {
-            return;
+            return 0;
         }
         // Packs first: a pin is only kept next to the packs that it names (P4).
         facts.sort_by_key(|(_, _, f)| !matches!(f.body, FactBody::Pack(_) | FactBody::Bags(_)));
@@ -135,7 +136,7 @@ impl Node {
             if fact.by == self.id && matches!(fact.body, FactBody::Pin(_)) && self.planted(Mutant::OwnPinsIgnored) {
                 continue;
             }
-            let Some(job) = self.jobs.get_mut(&id) else { return };
+            let Some(job) = self.jobs.get_mut(&id) else { return 0 };
             if job.fold.has(&fact_id) {
                 known.extend((!job.bare.has(&fact_id)).then_some(fact_id));
                 continue;
@@ -188,10 +189,12 @@ impl Node {
             }
             self.send_stored(from, id, known);
         }
+        let new = direct.len() + fetch.len();
         self.store_facts(id, direct, with_blobs, Some(from));
         if !fetch.is_empty() {
             self.fetch_for_facts(id, from, fetch);
         }
+        new
     }
 
     /// Facts that came too early may be in time now.

@@ -12,6 +12,7 @@ use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::result::{Cause, Outcome, ResultRun};
 use filch_types::{BagId, FactId, JobSpec, NodeId};
 
+use super::fact_set::FactSet;
 use super::tree::{Grown, Tree};
 
 /// A result as far as the fold needs it. The order is the order of winning.
@@ -37,8 +38,7 @@ pub(crate) struct Fold {
     total: u32,
     retries: Vec<(Range, u16)>,
     edges: Vec<(Range, Vec<(Range, EdgeKind)>)>,
-    ids: BTreeSet<FactId>,
-    xor: FactId,
+    ids: FactSet,
     packs: BTreeMap<FactId, PackInfo>,
     best: RangeMap<Best>,
     failures: BTreeMap<u32, BTreeSet<u64>>,
@@ -79,8 +79,7 @@ impl Fold {
                 .filter(|(_, g)| !g.needs.is_empty())
                 .map(|(n, g)| (range(n), g.needs.iter().map(|e| (range(e.group.into()), e.kind)).collect()))
                 .collect(),
-            ids: BTreeSet::new(),
-            xor: FactId::default(),
+            ids: FactSet::default(),
             packs: BTreeMap::new(),
             best: RangeMap::default(),
             failures: BTreeMap::new(),
@@ -107,9 +106,6 @@ impl Fold {
     pub fn apply(&mut self, id: FactId, fact: &Fact) -> Change {
         if !self.ids.insert(id) {
             return Change::default();
-        }
-        for (x, b) in self.xor.0.iter_mut().zip(id.0) {
-            *x ^= b;
         }
         let mut change = Change::default();
         if self.packs.contains_key(&id) {
@@ -162,11 +158,7 @@ impl Fold {
 
     /// Lists the fact no more, as if it had never been here. What it said stays in force until the fold is made again.
     pub fn hide(&mut self, id: &FactId) {
-        if self.ids.remove(id) {
-            for (x, b) in self.xor.0.iter_mut().zip(id.0) {
-                *x ^= b;
-            }
-        }
+        self.ids.remove(id);
     }
 
     /// Keeps in force what hidden facts of `old` may have said, results apart: what is final, who joined, what was lost, a cancel.
@@ -331,27 +323,13 @@ impl Fold {
     pub fn has(&self, id: &FactId) -> bool {
         self.ids.contains(id)
     }
+    /// The facts that are listed.
+    pub fn facts(&self) -> &FactSet {
+        &self.ids
+    }
     /// Number of facts and XOR of their ids.
     pub fn digest(&self) -> (u32, FactId) {
-        (self.ids.len() as u32, self.xor)
-    }
-    /// First eight bytes of the XOR of ids per first byte.
-    pub fn buckets(&self) -> Vec<u64> {
-        let mut out = vec![0u64; 256];
-        for id in &self.ids {
-            let mut word = [0; 8];
-            word.copy_from_slice(&id.0[1..9]);
-            out[usize::from(id.0[0])] ^= u64::from_le_bytes(word);
-        }
-        out
-    }
-    /// Ids whose first byte is `bucket`.
-    pub fn bucket(&self, bucket: u8) -> impl Iterator<Item = FactId> + '_ {
-        let mut lo = [0; 32];
-        lo[0] = bucket;
-        let mut hi = [0xff; 32];
-        hi[0] = bucket;
-        self.ids.range(FactId(lo)..=FactId(hi)).copied()
+        self.ids.digest()
     }
     /// All ids.
     pub fn ids(&self) -> impl Iterator<Item = &FactId> {
@@ -584,7 +562,6 @@ mod tests {
             shuffled.iter().for_each(|(id, f)| { b.apply(*id, f); });
             prop_assert_eq!(a.fingerprint(), b.fingerprint());
             prop_assert_eq!(a.digest(), b.digest());
-            prop_assert_eq!(a.buckets(), b.buckets());
             prop_assert_eq!(a.waiting().clone(), b.waiting().clone());
             prop_assert_eq!(a.winners(Range::new(0, 12)), b.winners(Range::new(0, 12)));
             let states = [a.done().len(), a.waiting().len(), a.skipped().len()];

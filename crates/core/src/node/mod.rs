@@ -13,6 +13,7 @@ mod copies;
 mod damage;
 mod drain;
 mod earlier;
+mod fact_set;
 mod facts;
 mod fold;
 mod job;
@@ -65,8 +66,8 @@ enum Asked {
     Steal(JobId),
     Replicate(JobId),
     Manifest(JobId),
-    Digest(JobId),
-    GetFacts(JobId),
+    Digest(anti_entropy::Comparison),
+    GetFacts(anti_entropy::Pull),
     Revoke {
         job: JobId,
         client: Option<ClientId>,
@@ -324,7 +325,11 @@ impl Node {
         }
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
-            self.resume_job(id);
+            if self.only_helped(id) {
+                self.forget_help(id, true);
+            } else {
+                self.resume_job(id);
+            }
         }
     }
 
@@ -524,7 +529,9 @@ impl Node {
 
     fn on_message(&mut self, from: NodeId, m: Message) {
         match m {
-            Message::Facts(facts) => self.on_facts(from, facts),
+            Message::Facts(facts) => {
+                self.on_facts(from, facts);
+            }
             Message::Stored { job, store, facts } => self.on_stored(from, job, store, facts),
             Message::Held { job, store, machine: _ } => self.on_held(from, job, store),
             Message::Fetching { .. } => {}
@@ -553,7 +560,7 @@ impl Node {
                     None => self.refuse(token, Refusal::UnknownJob),
                 }
             }
-            Request::Digest { job, buckets } => self.on_digest(from, token, job, buckets),
+            Request::Digest { job, buckets, from: first } => self.on_digest(from, token, job, buckets, first),
             Request::GetFacts { job, facts } => {
                 let facts = facts.into_iter().take(4096).collect();
                 self.emit(Output::RespondFacts(token, job, facts));
@@ -579,15 +586,11 @@ impl Node {
             (Asked::Replicate(job), Response::Refused(why)) => self.replicate_refused(p.peer, job, why),
             (Asked::Replicate(job), Response::Replicating) => self.replicating(p.peer, job),
             (Asked::Manifest(job), Response::Manifest(m)) => self.on_manifest(p.peer, job, m),
-            (Asked::Digest(job), Response::FactIds { buckets, facts, more }) => {
-                self.on_fact_ids(p.peer, job, buckets, facts, more);
+            (Asked::Digest(c), Response::FactIds { buckets, facts, more }) => {
+                self.on_fact_ids(p.peer, c, buckets, facts, more);
             }
-            (Asked::GetFacts(job), Response::Facts(facts)) => {
-                if self.jobs.contains_key(&job) {
-                    self.on_facts(p.peer, facts);
-                }
-            }
-            (Asked::Digest(job), Response::Refused(Refusal::UnknownJob)) => self.replica_lacks(p.peer, job),
+            (Asked::GetFacts(pull), Response::Facts(facts)) => self.on_pulled(p.peer, pull, facts),
+            (Asked::Digest(c), Response::Refused(Refusal::UnknownJob)) => self.replica_lacks(p.peer, c.job),
             (Asked::Revoke { job, client, delete, left }, r) => self.on_revoke_answer(job, client, delete, left, r),
             (_, Response::Refused(_)) => {}
             (asked, _) => self.reject(p.peer, format!("a wrong kind of answer to {asked:?}")),

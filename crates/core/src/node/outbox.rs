@@ -6,11 +6,11 @@ use std::sync::Arc;
 use filch_types::fact::SignedFact;
 use filch_types::record::Record;
 use filch_types::time::Span;
-use filch_types::wire::{JobState, Message, Request};
+use filch_types::wire::{JobState, Message};
 use filch_types::{FactId, JobId, NodeId, StoreId, Timestamp, limits};
 
 use super::job::OutPack;
-use super::{Asked, Made, Node, Then, Timer};
+use super::{Made, Node, Then, Timer};
 use crate::io::Output;
 use crate::view::Role;
 
@@ -212,14 +212,13 @@ impl Node {
 
     /// Nobody acks what this helper owes: R may have lost the job, and somebody else may know that it was deleted.
     fn ask_whether_it_is_over(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get(&id).filter(|j| j.role != Role::Replica && j.unheard >= MAX_UNHEARD) else {
+        if self.jobs.get(&id).is_none_or(|j| j.role == Role::Replica || j.unheard < MAX_UNHEARD) {
             return;
-        };
-        let buckets = job.fold.buckets();
+        }
         let peers = self.usable_peers();
         let n = self.below(peers.len());
         if let Some(p) = peers.get(n).copied() {
-            self.ask(p, Request::Digest { job: id, buckets }, Asked::Digest(id));
+            self.compare_with(p, id);
         }
     }
 
@@ -283,18 +282,22 @@ impl Node {
         let recorded = job.recorded || job.fold.digest().0 > 0;
         let heard = job.heard.clone();
         self.set_runnable(id, false);
-        self.jobs.remove(&id);
         self.live.remove(&id);
         self.timers.drop_job(id);
-        if recorded {
-            self.commit(Vec::new(), vec![Record::Drop(id)], Then::Dropped(id));
-        }
-        self.emit(Output::Release(id));
+        self.forget_help(id, recorded);
         if let Some(h) = heard {
             if self.hearsay.len() >= limits::MAX_JOBS {
                 self.hearsay.pop_first();
             }
             self.hearsay.insert(id, h);
         }
+    }
+    /// Nothing of the job is of use here any more.
+    pub(super) fn forget_help(&mut self, id: JobId, recorded: bool) {
+        self.jobs.remove(&id);
+        if recorded {
+            self.commit(Vec::new(), vec![Record::Drop(id)], Then::Dropped(id));
+        }
+        self.emit(Output::Release(id));
     }
 }

@@ -19,6 +19,15 @@ const MAX_GUESSES: usize = 16;
 const MAX_STARVED: u32 = 5;
 
 impl Node {
+    /// Whether what the ledger had of the job at start is of no use: this node is no member, and others have all that it did.
+    pub(super) fn only_helped(&mut self, id: JobId) -> bool {
+        let me = self.id;
+        let Some(job) = self.jobs.get_mut(&id) else { return false };
+        job.refresh_replicas();
+        let member = job.held || job.replicas.contains(&me) || job.manifest.owner == me;
+        !member && job.outbox.is_empty() && !job.fold.cancelled()
+    }
+
     /// Takes up a job that the ledger had at start.
     pub(super) fn resume_job(&mut self, id: JobId) {
         let (me, store) = (self.id, self.cfg.store);
@@ -139,14 +148,14 @@ impl Node {
     /// has restarted since, or is no member of R): peers are asked in turn.
     fn ask_around(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id).filter(|j| j.role == Role::Replica && !j.held) else { return };
-        let (starved, buckets) = (job.starved as usize, job.fold.buckets());
+        let starved = job.starved as usize;
         // Who does not know by which fact it is a member is known to fewer others.
         let most = if job.replicas.contains(&self.id) { 1 } else { MAX_GUESSES };
         let mut peers = self.usable_peers();
         let first = starved % peers.len().max(1);
         peers.rotate_left(first);
         for p in peers.into_iter().take(most) {
-            self.ask(p, Request::Digest { job: id, buckets: buckets.clone() }, Asked::Digest(id));
+            self.compare_with(p, id);
         }
     }
 
