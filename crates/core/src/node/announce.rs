@@ -74,8 +74,13 @@ impl Node {
             return;
         }
         let stewarded = |j: &&Job| j.steward.is_some() && j.state == JobState::Active;
-        let ids: Vec<JobId> =
-            self.live.iter().filter_map(|id| self.jobs.get(id)).filter(stewarded).map(|j| j.id).collect();
+        let ids: Vec<JobId> = self
+            .live
+            .iter()
+            .filter_map(|id| self.jobs.get(id).map(AsRef::as_ref))
+            .filter(stewarded)
+            .map(|j| j.id)
+            .collect();
         let list: Vec<Summary> = ids.into_iter().take(128).filter_map(|id| self.summary(id)).collect();
         for chunk in list.chunks(64) {
             self.emit(Output::Send(p, Message::Announce(chunk.to_vec())));

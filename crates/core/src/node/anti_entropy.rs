@@ -26,6 +26,8 @@ pub(super) struct Comparison {
     pub job: JobId,
     /// Of the numbers of its buckets.
     bits: u32,
+    /// What was here when the sweep began: an answer says nothing of what came since.
+    own: (u32, FactId),
     /// The first bucket asked for.
     from: u16,
     /// In earlier buckets the peer has facts that are not here yet.
@@ -114,8 +116,9 @@ impl Node {
     /// Asks which facts `p` has of the job: the start of a sweep.
     pub(super) fn compare_with(&mut self, p: NodeId, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let bits = job.fold.facts().bits();
-        self.compare(p, Comparison { job: id, bits, from: 0, lacks: false, unheard: false, taken: 0, left: false });
+        let (bits, own) = (job.fold.facts().bits(), job.fold.digest());
+        let start = Comparison { job: id, bits, own, from: 0, lacks: false, unheard: false, taken: 0, left: false };
+        self.compare(p, start);
     }
 
     fn compare(&mut self, p: NodeId, c: Comparison) {
@@ -226,7 +229,7 @@ impl Node {
             return self.let_go(id, extra);
         }
         let replica = job.role == Role::Replica && job.replicas.contains(&from);
-        if c.from == 0 && buckets.is_empty() && missing.is_empty() {
+        if c.from == 0 && buckets.is_empty() && missing.is_empty() && job.fold.digest() == c.own {
             job.settled.insert(from);
             self.copies_listed(id, from, None);
         } else {
@@ -307,7 +310,7 @@ impl Node {
         }
         let role = job.role;
         let active = job.heard.as_ref().is_none_or(|h| h.state == JobState::Active);
-        self.jobs.insert(id, job);
+        self.jobs.insert(id, Box::new(job));
         self.live.insert(id);
         self.event(Event::JobKnown(id));
         if active {

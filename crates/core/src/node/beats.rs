@@ -11,6 +11,9 @@ use crate::Mutant;
 use crate::io::Token;
 use crate::view::Role;
 
+/// Rounds of probes per period.
+const PROBE_ROUNDS: u64 = 8;
+
 impl Node {
     /// Sends a heartbeat to `p` as soon as the last one is answered.
     pub(super) fn beat_soon(&mut self, p: NodeId) {
@@ -92,10 +95,11 @@ impl Node {
         let interest = shared || !beat.jobs.is_empty() || !beat.digests.is_empty();
         // One of the two probes, the other one only if it hears nothing.
         let idle = if self.id < p { t.idle_beat } else { filch_types::time::Span(t.idle_beat.0 * 3 / 2) };
-        if !interest && self.now.since(last_heard) < idle {
-            return self.timers.set(Timer::Beat(p), last_heard + idle);
+        let due = self.probe_round(last_heard + idle);
+        if !interest && self.now < due {
+            return self.timers.set(Timer::Beat(p), due);
         }
-        self.timers.set(Timer::Beat(p), self.now + if interest { t.beat } else { idle });
+        self.timers.set(Timer::Beat(p), if interest { self.now + t.beat } else { self.probe_round(self.now + idle) });
         if in_flight {
             return;
         }
@@ -106,6 +110,13 @@ impl Node {
         }
         let compared = beat.digests.iter().map(|d| d.job).collect();
         self.ask(p, Request::Beat(beat), Asked::Beat(compared));
+    }
+
+    /// The last round of probes before `at`. Whoever has hundreds of idle peers wakes up for many of them at once, and not when others do.
+    fn probe_round(&self, at: Timestamp) -> Timestamp {
+        let every = (self.cfg.timing.idle_beat.0 / PROBE_ROUNDS).max(1);
+        let phase = (u64::from(u16::from_le_bytes([self.id.0[0], self.id.0[1]])) * every) >> 16;
+        Timestamp(((at.0 + phase) / every * every).saturating_sub(phase))
     }
 
     /// A node that is its own steward renews its own leases by the same rules.

@@ -175,7 +175,7 @@ impl Node {
 
     /// Those of these jobs whose queue may start: what waits for a steward that is gone must not keep the slots from other jobs.
     pub(super) fn startable<'a>(&'a self, ids: &'a [JobId]) -> impl Iterator<Item = &'a Job> + 'a {
-        ids.iter().filter_map(|id| self.jobs.get(id)).filter(|j| self.now < j.work.lease_until)
+        ids.iter().filter_map(|id| self.jobs.get(id).map(AsRef::as_ref)).filter(|j| self.now < j.work.lease_until)
     }
 
     fn stop_launch(&mut self, launch: LaunchId) {

@@ -177,7 +177,7 @@ pub struct Node {
     out: VecDeque<Output>,
     timers: Timers,
     peers: BTreeMap<NodeId, Peer>,
-    jobs: BTreeMap<JobId, Job>,
+    jobs: BTreeMap<JobId, Box<Job>>,
     /// Jobs that this node might run tasks of, best first: (-priority, first seen, id).
     runnable: BTreeSet<(i32, u64, JobId)>,
     runnable_key: BTreeMap<JobId, (i32, u64, JobId)>,
@@ -270,7 +270,7 @@ impl Node {
                     }
                     let mut job = Job::new(id, signed, manifest);
                     job.recorded = true;
-                    self.jobs.insert(id, job);
+                    self.jobs.insert(id, Box::new(job));
                 }
                 _ => self.counters.rejected += 1,
             },

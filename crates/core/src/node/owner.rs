@@ -47,7 +47,7 @@ impl Node {
         let mut job = Job::new(id, signed, manifest);
         job.role = Role::Replica;
         job.submission = Some(Submission { clients: vec![client], want: k, why: String::new() });
-        self.jobs.insert(id, job);
+        self.jobs.insert(id, Box::new(job));
         self.live.insert(id);
         self.nonces.insert(nonce, id);
         self.timers.set(Timer::Submit(id), self.now + self.cfg.timing.submit);

@@ -217,10 +217,10 @@ impl Node {
         }
         // Own packs came with their blobs; anything else may be without.
         let bare = |j: &Job| j.role != Role::Replica && !j.held && j.fold.digest().0 as usize > j.outbox.len();
-        if self.jobs.get(&id).is_some_and(bare) {
+        if self.jobs.get(&id).map(AsRef::as_ref).is_some_and(bare) {
             // What the asker has is safe with it and comes back from there.
             let owed = |j: &Job| j.outbox.values().any(|o| !o.acked.contains_key(&from));
-            if self.jobs.get(&id).is_some_and(owed) {
+            if self.jobs.get(&id).map(AsRef::as_ref).is_some_and(owed) {
                 return self.refuse(token, Refusal::Limit("packs that are on their way".into()));
             }
             self.start_over(id);
@@ -266,7 +266,7 @@ impl Node {
         }
         job.tell_held.insert(from);
         job.heard = self.hearsay.remove(&id);
-        self.jobs.insert(id, job);
+        self.jobs.insert(id, Box::new(job));
         self.live.insert(id);
         self.event(Event::JobKnown(id));
         self.respond(token, Response::Replicating);
