@@ -22,6 +22,9 @@ use crate::history::{End, Run};
 use crate::options::{Options, Profile};
 use crate::world::World;
 
+/// Larger clusters are not counted fault by fault: each fault would look at what every node holds.
+const MOST_NODES: usize = 2_000;
+
 /// A moment at which tasks may have been lost.
 struct Edge {
     at: u64,
@@ -42,7 +45,11 @@ fn calm(world: &World) -> bool {
 fn countable(options: &Options) -> bool {
     let of_processes = |c| matches!(c, Class::Crash | Class::Drain | Class::Sick | Class::Forge);
     let links = options.link.loss_ppm == 0 && options.link.dup_ppm == 0 && options.link.unreachable_ppm == 0;
-    options.profile != Profile::OverBudget && links && options.faults.iter().all(|p| of_processes(p.fault.class()))
+    let small = options.nodes.len() <= MOST_NODES;
+    options.profile != Profile::OverBudget
+        && small
+        && links
+        && options.faults.iter().all(|p| of_processes(p.fault.class()))
 }
 
 /// Everything of any job that a steward has leased or a worker holds.
