@@ -22,7 +22,7 @@ fn asked(closure_blobs: u32) -> (Alone, JobId, Vec<Output>) {
     a.peer(3);
     let (owner, nonce, replicas) = (id(1), Nonce([9; 16]), vec![id(1), id(2), id(3)]);
     let mut spec = spec(10);
-    spec.closure_blobs = closure_blobs.into();
+    spec.closure_blobs = closure_blobs;
     let m = Manifest { owner, nonce, created_ms: 0, k: 3, r: 1, replicas, spec };
     let signed = SignedManifest::sign(&m, &Simulated(owner)).unwrap();
     let job = signed.job();

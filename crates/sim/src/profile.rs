@@ -84,6 +84,8 @@ impl Options {
         }
         if self.profile == Profile::Scale && dice.one_in(3) {
             self.timing = Timing { submit: self.timing.submit, repair: self.timing.repair, ..Timing::large() };
+            // A member that fell silent with nothing to do is missed at its next probe only.
+            self.settle_us += self.timing.idle_beat.0 * 3 / 2;
         }
     }
 

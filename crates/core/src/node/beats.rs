@@ -100,16 +100,27 @@ impl Node {
             return self.timers.set(Timer::Beat(p), due);
         }
         self.timers.set(Timer::Beat(p), if interest { self.now + t.beat } else { self.probe_round(self.now + idle) });
-        if in_flight {
-            return;
+        if !in_flight {
+            self.send_beat(p, beat);
         }
+    }
+
+    fn send_beat(&mut self, p: NodeId, beat: Beat) {
         if let Some(peer) = self.peers.get_mut(&p) {
             peer.beat_in_flight = true;
             let since = *peer.unanswered_since.get_or_insert(self.now);
-            self.timers.ensure(Timer::Silence(p), since + t.dead_after);
+            self.timers.ensure(Timer::Silence(p), since + self.cfg.timing.dead_after);
         }
         let compared = beat.digests.iter().map(|d| d.job).collect();
         self.ask(p, Request::Beat(beat), Asked::Beat(compared));
+    }
+
+    /// Asks a peer whether it is there, before its next probe is due.
+    pub(super) fn probe_now(&mut self, p: NodeId) {
+        if self.peers.get(&p).is_some_and(|x| x.connected && !x.beat_in_flight) {
+            let full = self.now < self.disk_full_until;
+            self.send_beat(p, Beat { queued: self.queued, idle: self.idle_slots(), full, ..Beat::default() });
+        }
     }
 
     /// The last round of probes before `at`. Whoever has hundreds of idle peers wakes up for many of them at once, and not when others do.

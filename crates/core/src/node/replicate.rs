@@ -15,6 +15,8 @@ use crate::{ClientError, Mutant, Reply};
 
 /// Peers asked for a closure that nobody known has.
 const MAX_GUESSES: usize = 16;
+/// Peers asked whether they are there, before one of them becomes a member of R.
+const PROBED: usize = 4;
 /// Doublings of the pause between looks for a closure that nobody has.
 const MAX_STARVED: u32 = 5;
 
@@ -431,6 +433,20 @@ impl Node {
         self.maybe_drop(id);
     }
 
+    /// One of these that was heard from just now. R never forgets a member, so none is spent on a peer that fell silent since its last
+    /// probe: where nobody was heard of late, some are asked, for the next time.
+    fn one_heard_of_late(&mut self, peers: Vec<NodeId>) -> Option<NodeId> {
+        let (now, late) = (self.now, Span(2 * self.cfg.timing.resend.0));
+        let heard = |p: &NodeId| self.peers.get(p).is_some_and(|x| now.since(x.last_heard) < late);
+        let there: Vec<NodeId> = peers.iter().copied().filter(heard).collect();
+        let n = self.below(there.len());
+        if there.is_empty() {
+            let first = self.below(peers.len());
+            peers.iter().cycle().skip(first).take(PROBED.min(peers.len())).for_each(|p| self.probe_now(*p));
+        }
+        there.get(n).copied()
+    }
+
     /// Too few live copies for too long: another member is asked to keep the job and joins R (P12).
     pub(super) fn on_repair_timer(&mut self, id: JobId) {
         self.copies_changed(id);
@@ -458,8 +474,7 @@ impl Node {
         }
         let mut others = self.usable_peers();
         others.retain(|p| !members.contains(p));
-        let n = self.below(others.len());
-        if let Some(new) = others.get(n).copied() {
+        if let Some(new) = self.one_heard_of_late(others) {
             self.make_fact(id, FactBody::AddReplica(new), Made::Here);
             if self.planted(Mutant::RepairDropsCopy)
                 && let Some(job) = self.jobs.get_mut(&id)
