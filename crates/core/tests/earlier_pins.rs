@@ -193,7 +193,7 @@ fn p9_an_owner_pins_nothing_while_a_pin_of_its_own_comes_back() {
     let (mut a, job, out) = asked(0);
     a.commit_all(&out);
     let pack = inline(job, 0);
-    tell(&mut a, 2, &[pack.clone()]);
+    tell(&mut a, 2, std::slice::from_ref(&pack));
     let pin = fact(job, id(1), FactBody::Pin(vec![PinRun { lo: 0, count: 1, pack: pack.id() }]));
     let slow = a.give(Input::Message(id(2), Message::Facts(vec![pin])));
     assert_eq!(pinned(&pass(&mut a, 60)), []);
