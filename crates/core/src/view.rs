@@ -92,6 +92,8 @@ pub struct JobView {
     pub running_here: u64,
     /// What keeps results from becoming final, if anything does. Only its owner knows: absent everywhere else.
     pub delay: Option<Delay>,
+    /// Others have told of more results, or of its end, than is known here yet.
+    pub behind: bool,
 }
 
 /// Results that are done wait for copies before they are final (P6).

@@ -662,3 +662,18 @@ fn p5_a_late_word_of_a_process_that_is_gone_does_not_stay_in_force() {
     let out = a.give(Input::Message(id(2), Message::Held { job, store, machine }));
     assert!(accepted(&out), "its present store counts");
 }
+
+#[test]
+fn a_cancel_after_the_end_changes_nothing() {
+    let mut a = Alone::new(1);
+    let (job, _) = a.submit(1, 1);
+    let outcome = Outcome::Failed(Cause::Exit(1), TaskOutput::default());
+    let run = ResultRun { lo: 0, count: 1, attempt: 1, wall_us: 1, outcome };
+    let body = FactBody::Pack(vec![run]);
+    let failed = SignedFact::sign(&Fact { job, by: id(4), body }, &Simulated(id(4))).unwrap();
+    let out = a.give(Input::Message(id(4), Message::Facts(vec![failed])));
+    a.commit_all(&out);
+    let out = a.give(Input::Revoke { client: ClientId(2), job, delete: false });
+    a.commit_all(&out);
+    assert_eq!(a.node.job(job).map(|v| v.state), Some(JobState::Failed));
+}

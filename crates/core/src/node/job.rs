@@ -356,18 +356,17 @@ impl Job {
     }
 
     /// The state as the fold says it. A helper's says nothing of the end: it knows its own results only, and everybody who took them may
-    /// have lost them.
+    /// have lost them. A cancel that came once everything had ended changes nothing.
     pub fn folded_state(&self) -> JobState {
         if self.fold.deleted() {
             JobState::Deleted
         } else if self.role == Role::Hearsay {
             if self.fold.cancelled() { JobState::Cancelled } else { JobState::Active }
-        } else if self.fold.complete() && self.fold.failed() == 0 && self.fold.skipped().is_empty() {
-            JobState::Succeeded
+        } else if self.fold.complete() {
+            let well = self.fold.failed() == 0 && self.fold.skipped().is_empty();
+            if well { JobState::Succeeded } else { JobState::Failed }
         } else if self.fold.cancelled() {
             JobState::Cancelled
-        } else if self.fold.complete() {
-            JobState::Failed
         } else {
             JobState::Active
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use filch_types::ranges::Range;
-use filch_types::wire::{JobState, LeaseRun};
+use filch_types::wire::{JobState, LeaseRun, Summary};
 use filch_types::{FactId, JobId, NodeId, StoreId};
 
 use super::Node;
@@ -12,6 +12,15 @@ use crate::view::{Counters, Counts, Delay, JobView, Leases, Missing, PeerView, R
 
 /// Unfinished packs that a view looks at.
 const PACKS_LOOKED_AT: usize = 64;
+
+/// Whether a summary told of more than the facts here.
+fn behind(job: &Job) -> bool {
+    let told = |h: &Summary| {
+        u64::from(h.succeeded) + u64::from(h.failed) > job.fold.done().len()
+            || (h.state != JobState::Active && job.state == JobState::Active)
+    };
+    job.heard.as_ref().map_or(job.role == Role::Observer && job.fold.digest().0 == 0, told)
+}
 
 impl Node {
     /// All members known, this node excluded.
@@ -86,6 +95,7 @@ impl Node {
             counts: self.counts(job),
             running_here: job.work.running.len(),
             delay: self.delay(job),
+            behind: behind(job),
         }
     }
 
@@ -149,6 +159,7 @@ impl Node {
             counts,
             running_here: 0,
             delay: None,
+            behind: true,
         })
     }
 
