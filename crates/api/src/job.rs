@@ -366,12 +366,17 @@ pub struct RevokeAnswer {
 pub struct FetchRequest {
     /// Absolute path of an existing directory. Files of the same name are replaced.
     pub dir: String,
+    /// Write what there is, and do not wait for the end of the job.
+    #[serde(default)]
+    pub now: bool,
 }
 
 /// A line of the answer to `POST /v1/jobs/{id}/fetch`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FetchLine {
+    /// The job goes on; its files are written at its end. At least once a second.
+    Waiting(Counts),
     /// How far it is; on change, at most ten a second, at least once a second.
     Progress(Delivery),
     /// Last: everything that is there so far was written, except what `problems` says.

@@ -184,9 +184,9 @@ impl Client {
         self.json(Method::DELETE, &routes::job(job), Body::Empty).await
     }
     /// Writes a job's output files into an existing directory, given by its absolute path.
-    pub async fn fetch(&self, job: JobId, dir: &Path) -> Result<Lines<FetchLine>, ClientError> {
+    pub async fn fetch(&self, job: JobId, dir: &Path, now: bool) -> Result<Lines<FetchLine>, ClientError> {
         let dir = dir.to_str().ok_or_else(|| ClientError::Spec(format!("{} is not UTF-8", dir.display())))?;
-        let body = Body::json(&FetchRequest { dir: dir.to_owned() })?;
+        let body = Body::json(&FetchRequest { dir: dir.to_owned(), now })?;
         Ok(Lines::new(self.send(Method::POST, &routes::fetch(job), body).await?.into_body()))
     }
     /// What happens on the node from now on.

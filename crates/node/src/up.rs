@@ -110,8 +110,9 @@ fn signals(down: Down) -> std::io::Result<()> {
                 Some(()) = int.recv() => "SIGINT",
                 else => return,
             };
-            tracing::info!(signal = name, "told to end");
+            // First of all: whoever reads the log may be gone.
             down.ask(None);
+            tracing::info!(signal = name, "told to end");
         }
     });
     Ok(())

@@ -44,6 +44,8 @@ fn logs(json: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Whoever read stderr may be gone: a node does not end for that, and the report of it would go the same way.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none());
     // Fails only if somebody has set one before.
     let _ = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };

@@ -40,8 +40,13 @@ pub(crate) struct RetryArgs {
 
 pub(crate) async fn run(args: RetryArgs, cx: &mut Context) -> Result<u8, Error> {
     check(&args.job)?;
-    let detail = cx.client.job(&args.job).await?;
+    let mut detail = cx.client.job(&args.job).await?;
     let job = detail.summary.job;
+    if detail.spec.is_none() {
+        // A node that has only heard of the job waits for it when it is asked for tasks.
+        collect(cx, job, TaskState::Failed, &mut RangeSet::default()).await?;
+        detail = cx.client.job(&args.job).await?;
+    }
     let Some(spec) = &detail.spec else {
         return Err(Error::failed(
             format!("this node has only heard of job {}", job.short()),

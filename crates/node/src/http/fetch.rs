@@ -6,17 +6,20 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use filch_api::{Delivery, FetchLine, FetchRequest, routes};
+use filch_api::{Code, Delivery, FetchLine, FetchRequest, JobState, Problem, routes};
+use filch_core::Event;
 use filch_core::view::JobView;
 use filch_types::NodeId;
 use filch_types::ranges::Range;
+use tokio::sync::broadcast::error::RecvError;
 
-use super::jobs::not_here_yet;
+use super::jobs::{counts, not_here_yet};
 use super::ndjson::{self, Gone, Lines};
 use super::problem::{Fail, internal};
 use super::submit::check_dir;
 use super::{SharedApp, input};
 use crate::delivery::{collect, write_somehow};
+use crate::events::Happening;
 
 /// Between two lines.
 const PACE: Duration = Duration::from_millis(100);
@@ -28,13 +31,15 @@ const PROBLEMS: usize = 20;
 /// `POST /v1/jobs/{id}/fetch`.
 pub async fn fetch(State(app): State<SharedApp>, Path(id): Path<String>, body: Body) -> Result<Response, Fail> {
     let request: FetchRequest = input::json(body).await?;
-    let view = input::watched_job(&app, &id).await?;
     let dir = check_dir(&app, request.dir).await?;
-    let Some(manifest) = view.manifest.clone() else { return Err(not_here_yet(&view)) };
-    let total = manifest.spec.total();
+    let view = input::current_job(&app, &id).await?;
     let watched = app.clone();
     ndjson::stream(&app, move |mut lines| async move {
-        let last = match write(&watched, view, total, dir, &mut lines).await {
+        let ended = async |lines: &mut Lines| {
+            let view = if request.now { view } else { at_its_end(&watched, view, lines).await? };
+            write(&watched, view, dir, lines).await
+        };
+        let last = match ended(&mut lines).await {
             Ok(done) => FetchLine::Done(done),
             Err(Stop::Gone) => return Err(Gone),
             Err(Stop::Fail(fail)) => FetchLine::Problem(fail.0),
@@ -59,8 +64,40 @@ impl<E: Into<Fail>> From<E> for Stop {
     }
 }
 
-async fn write(app: &SharedApp, view: JobView, total: u32, dir: PathBuf, lines: &mut Lines) -> Result<Delivery, Stop> {
+/// Waits until the job is over, as this node knows it.
+async fn at_its_end(app: &SharedApp, mut view: JobView, lines: &mut Lines) -> Result<JobView, Stop> {
+    let (job, mut events) = (view.job, app.events.watch());
+    let beat = Duration::from_millis(routes::HEARTBEAT_MS);
+    while !JobState::from(view.state).is_over() {
+        lines.now(&FetchLine::Waiting(counts(&view.counts))).await?;
+        let until = tokio::time::Instant::now() + beat;
+        let ended = async {
+            loop {
+                match events.recv().await {
+                    Ok((_, Happening::Core(Event::State(id, state))))
+                        if id == job && JobState::from(state).is_over() =>
+                    {
+                        return;
+                    }
+                    Err(RecvError::Closed) => return std::future::pending().await,
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout_at(until, ended) => {}
+            () = lines.gone() => return Err(Stop::Gone),
+        }
+        let now = app.driver.read(move |n| n.job(job)).await?;
+        view = now.ok_or_else(|| Stop::Fail(Fail(Problem::new(Code::NoSuchJob).detail("it was deleted"))))?;
+    }
+    Ok(view)
+}
+
+async fn write(app: &SharedApp, view: JobView, dir: PathBuf, lines: &mut Lines) -> Result<Delivery, Stop> {
     let (job, me) = (view.job, app.facts.id);
+    let Some(manifest) = view.manifest.clone() else { return Err(Stop::Fail(not_here_yet(&view))) };
+    let total = manifest.spec.total();
     let from: Vec<NodeId> = view.replicas.iter().copied().filter(|n| *n != me).collect();
     let mut done = Delivery { dir: dir.display().to_string(), ..Delivery::default() };
     let mut told = Instant::now();

@@ -58,7 +58,7 @@ pub async fn logs(
     options: Result<Query<Options>, QueryRejection>,
 ) -> Result<Response, Fail> {
     let options = input::query(options)?;
-    let view = input::watched_job(&app, &id).await?;
+    let view = input::current_job(&app, &id).await?;
     let Some(manifest) = view.manifest.clone() else { return Err(not_here_yet(&view)) };
     let which = options.stream.unwrap_or(Which::Stdout);
     if task >= manifest.spec.total() {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use axum::extract::{Path, Query, State, rejection::QueryRejection};
 use axum::response::Response;
 use filch_api::{Code, JobState, NodeRef, Problem, ResultLine, TaskResult, TaskState, routes};
+use filch_core::Event;
 use filch_core::view::{JobView, Winner};
-use filch_core::{Event, Input};
 use filch_types::ranges::{Range, RangeSet};
 use filch_types::{JobId, Manifest, ResultRun};
 use serde::Deserialize;
@@ -22,8 +22,6 @@ use crate::events::{Happening, job_of};
 
 /// Between two lines on progress.
 const PACE: Duration = Duration::from_millis(100);
-/// A node that only heard of the job waits so long for its manifest.
-const MANIFEST: Duration = Duration::from_secs(10);
 /// Packs whose results are in memory at the same time.
 const PACKS: usize = 16;
 /// Ranges that are looked up in one visit to the core.
@@ -55,7 +53,9 @@ pub async fn results(
     options: Result<Query<Options>, QueryRejection>,
 ) -> Result<Response, Fail> {
     let options = input::query(options)?;
-    let view = input::watched_job(&app, &id).await?;
+    // Who follows sees what comes; who asks once wants what there is, here or elsewhere.
+    let follow = options.follow;
+    let view = if follow { input::watched_job(&app, &id).await? } else { input::current_job(&app, &id).await? };
     let watched = app.clone();
     ndjson::stream(&app, move |lines| async move {
         let mut lines = lines;
@@ -106,7 +106,7 @@ struct Reader {
 impl Reader {
     async fn new(app: SharedApp, view: JobView, options: &Options) -> Result<Self, Fail> {
         let mut events = app.events.watch();
-        let view = with_manifest(&app, view, &mut events).await?;
+        let view = input::with_manifest(&app, view, &mut events).await?;
         let Some(manifest) = view.manifest.clone() else { return Err(not_here_yet(&view)) };
         let all = Range::new(0, manifest.spec.total());
         let mut sent = RangeSet::default();
@@ -387,30 +387,6 @@ impl Reader {
 #[derive(Clone, Copy)]
 struct Over {
     visible_is_enough: bool,
-}
-
-/// Waits for the manifest of a job that is only hearsay.
-async fn with_manifest(
-    app: &SharedApp,
-    mut view: JobView,
-    events: &mut Receiver<(u64, Happening)>,
-) -> Result<JobView, Fail> {
-    let until = tokio::time::Instant::now() + MANIFEST;
-    let job = view.job;
-    while view.manifest.is_none() {
-        match tokio::time::timeout_at(until, events.recv()).await {
-            Err(_) => return Err(not_here_yet(&view)),
-            Ok(Ok((_, Happening::Core(event)))) if job_of(&event) != Some(job) => continue,
-            Ok(_) => {}
-        }
-        if let Some(now) = app.driver.read(move |n| n.job(job)).await? {
-            view = now;
-        }
-        if view.manifest.is_some() {
-            app.driver.inbox().push(Input::Watch(job));
-        }
-    }
-    Ok(view)
 }
 
 /// Group and number of a task.

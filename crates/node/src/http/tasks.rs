@@ -33,7 +33,7 @@ pub async fn tasks(
     options: Result<Query<Options>, QueryRejection>,
 ) -> Result<Json<TaskPage>, Fail> {
     let options = input::query(options)?;
-    let view = input::watched_job(&app, &id).await?;
+    let view = input::current_job(&app, &id).await?;
     let Some(manifest) = view.manifest.clone() else { return Err(not_here_yet(&view)) };
     let limit = options.limit.unwrap_or(ROWS).clamp(1, routes::MAX_PAGE) as usize;
     let total = manifest.spec.total();

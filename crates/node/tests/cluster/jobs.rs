@@ -100,7 +100,7 @@ pub async fn files_travel_and_come_back() {
     let mut lines = b.api.stream(Method::POST, &path, &json!({ "dir": second.to_str().unwrap() })).await;
     let done = loop {
         match lines.next::<FetchLine>().await.unwrap() {
-            FetchLine::Progress(_) => {}
+            FetchLine::Waiting(_) | FetchLine::Progress(_) => {}
             FetchLine::Done(done) => break done,
             FetchLine::Problem(p) => panic!("{p}"),
         }
