@@ -178,7 +178,10 @@ impl Node {
             if job.copies.entry(pack).or_default().insert(who, store).is_none() {
                 job.last_copy = self.now;
             }
-            job.pinnable.insert(pack);
+            // What others have and is not here yet is looked at once it is: there may be thousands of them, and this runs for each fact.
+            if job.fold.pack(&pack).is_some() {
+                job.pinnable.insert(pack);
+            }
             self.timers.ensure(Timer::Lonely(id), self.now + self.cfg.timing.lonely_pin);
         }
     }
