@@ -74,7 +74,12 @@ impl Node {
         let mut others: Vec<NodeId> =
             job.replicas.iter().copied().filter(|r| *r != me && self.alive(*r) && !job.settled.contains(r)).collect();
         let active = job.state == JobState::Active;
-        let busy = active || !others.is_empty() || !job.outbox.is_empty() || !job.pinnable.is_empty() || !job.copies.is_empty() || !job.held;
+        let busy = active
+            || !others.is_empty()
+            || !job.outbox.is_empty()
+            || !job.pinnable.is_empty()
+            || !job.copies.is_empty()
+            || !job.held;
         let settled = others.is_empty();
         let observer = job.role == Role::Observer;
         let strayed = job.strayed as usize;

@@ -18,7 +18,7 @@ use crate::io::{Event, FetchId, Output};
 use crate::view::Role;
 
 /// Facts of one job between arrival and durability: beyond it senders have to come again.
-const MAX_IN_FLIGHT: usize = 8192;
+const MAX_IN_FLIGHT: usize = 65_536;
 /// Facts kept in mind for a job that is not kept here yet.
 const MAX_EARLY: usize = 256;
 /// A fetch that fails sooner failed because somebody said that there is nothing, not for lack of an answer.
