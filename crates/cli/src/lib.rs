@@ -14,6 +14,7 @@ mod plan;
 mod render;
 mod sim;
 mod submit;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -32,12 +33,10 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == SPAWNER) {
         commands::up::spawner();
     }
-    let cli = match Cli::try_parse() {
+    let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(e) => {
-            let _ = e.print();
-            return ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2));
-        }
+        Err(e) => return ExitCode::from(usage::report(e, &args)),
     };
     let json = cli.global.json;
     match dispatch(cli) {
@@ -50,7 +49,7 @@ fn dispatch(cli: Cli) -> Result<u8, Error> {
     // Commands without a node to talk to; `up` brings its own runtime.
     match cli.command {
         Command::Up(args) => commands::up::run(args, cli.global),
-        Command::Keygen(args) => commands::keygen::run(&args),
+        Command::Keygen(args) => commands::keygen::run(&args, cli.global.json),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Sim(args) => sim::run(args, &cli.global),
         command => {

@@ -25,7 +25,7 @@ Examples:
   filch down --grace 0s                 # running tasks are ended at once and run elsewhere")]
 pub(crate) struct DownArgs {
     /// How long running tasks may go on [default: the node's setting, 10s]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::usage::time)]
     grace: Option<Duration>,
 }
 

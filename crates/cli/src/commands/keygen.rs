@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use crate::error::Error;
 
@@ -26,15 +27,23 @@ pub(crate) struct KeygenArgs {
     output: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &KeygenArgs) -> Result<u8, Error> {
+pub(crate) fn run(args: &KeygenArgs, json: bool) -> Result<u8, Error> {
     let mut bytes = [0u8; 32];
     getrandom::fill(&mut bytes).map_err(|e| std::io::Error::other(e.to_string()))?;
-    let mut text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    text.push('\n');
-    match args.file.as_ref().or(args.output.as_ref()) {
-        None => std::io::stdout().lock().write_all(text.as_bytes())?,
-        Some(path) => write(path, &text)?,
-    }
+    let key: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let text = match args.file.as_ref().or(args.output.as_ref()) {
+        None if json => json!({ "key": key }).to_string(),
+        None => key,
+        Some(path) => {
+            write(path, &format!("{key}\n"))?;
+            if !json {
+                return Ok(0);
+            }
+            // Where it is, not what it is: stdout ends up in logs.
+            json!({ "file": path.display().to_string() }).to_string()
+        }
+    };
+    writeln!(std::io::stdout().lock(), "{text}")?;
     Ok(0)
 }
 
@@ -64,11 +73,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         let args = KeygenArgs { file: None, output: Some(path.clone()) };
-        run(&args).unwrap();
+        run(&args, false).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.trim_end().len() == 64 && text.trim_end().bytes().all(|b| b.is_ascii_hexdigit()), "{text}");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let error = run(&args).unwrap_err();
+        let error = run(&args, false).unwrap_err();
         assert_eq!(error.exit(), 2);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }

@@ -31,7 +31,7 @@ pub(crate) struct TaskArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) retries: u16,
     /// End a task that takes longer than this, e.g. 90s or 2h
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::usage::limit)]
     pub(crate) timeout: Option<Duration>,
     /// Never run a second attempt beside one that takes far longer than the others: for tasks that must not overlap themselves
     #[arg(long)]

@@ -28,7 +28,7 @@ pub(crate) struct WaitArgs {
     #[arg(long)]
     tag: bool,
     /// Give up after this time, e.g. 90s or 2h; the job goes on
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::usage::limit)]
     timeout: Option<Duration>,
 }
 
