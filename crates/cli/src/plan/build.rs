@@ -83,6 +83,7 @@ impl Plan {
             Sources::Array(_) => 1,
             Sources::Product(sources) => sources.len(),
         };
+        check_limits(request)?;
         let inputs = parse(&request.inputs)?;
         let outputs = parse(&request.outputs)?;
         check_inputs(request, &inputs, sources)?;
@@ -325,6 +326,22 @@ impl Plan {
         let cx = Context { values, inputs, index: task, ..Context::default() };
         self.group.outputs.iter().map(move |t| t.expand(&cx))
     }
+}
+
+/// What a manifest limits, in the words of the command line.
+fn check_limits(request: &Request) -> Result<(), PlanError> {
+    if request.retries > limits::MAX_RETRIES {
+        return Err(PlanError::Retries(request.retries));
+    }
+    if request.words.len() > limits::MAX_ARGV {
+        return Err(PlanError::Words(request.words.len()));
+    }
+    for (option, name) in [("--name", &request.name), ("--handler", &request.handler)] {
+        if let Some(name) = name.as_ref().filter(|n| n.len() > limits::MAX_NAME) {
+            return Err(PlanError::Name(option, name.len()));
+        }
+    }
+    if request.handler.as_ref().is_some_and(String::is_empty) { Err(PlanError::NoHandler) } else { Ok(()) }
 }
 
 fn parse(texts: &[String]) -> Result<Vec<Template>, PlanError> {

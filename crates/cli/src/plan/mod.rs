@@ -30,7 +30,7 @@ pub(crate) use sources::{Source, Sources, split};
 pub(crate) enum PlanError {
     #[error(transparent)]
     Template(#[from] TemplateError),
-    #[error("no command: say what to run, as in `filch map gzip -k {{in}} -i {{}} ::: *.txt`")]
+    #[error("no command: say what to run, as in `filch map -i {{}} -- wc -l {{in}} ::: *.txt`")]
     NoCommand,
     #[error("nothing to map over: give values (`::: a b c`), a file of values (`:::: FILE`), or `--array 1-100`")]
     NoSource,
@@ -52,7 +52,7 @@ pub(crate) enum PlanError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("{}:{line}: {why}", path.display())]
     Line { path: PathBuf, line: u64, why: &'static str },
-    #[error("a value of task {task} is longer than {} bytes", limits::MAX_TEXT)]
+    #[error("a value of task {task} is longer than {} KiB", limits::MAX_TEXT / 1024)]
     LongValue { task: u64 },
     #[error("`{placeholder}` cannot be used in {option} `{text}`: {why}")]
     Misplaced { placeholder: &'static str, option: &'static str, text: String, why: &'static str },
@@ -74,7 +74,15 @@ pub(crate) enum PlanError {
     LongOutputs { task: Option<u32> },
     #[error("--env `{0}`: expected NAME=VALUE")]
     Env(String),
-    #[error(transparent)]
+    #[error("--retries {0}: at most {max}", max = limits::MAX_RETRIES)]
+    Retries(u16),
+    #[error("the command has {0} words; a task takes at most {max}", max = limits::MAX_ARGV)]
+    Words(usize),
+    #[error("{0} has {1} bytes; at most {max}", max = limits::MAX_NAME)]
+    Name(&'static str, usize),
+    #[error("--handler needs a name")]
+    NoHandler,
+    #[error("this job is not possible: {}", plainly(.0))]
     Rule(#[from] ManifestError),
     #[error("the job's description is longer than {} KiB: put what is long into a file and declare it with -i", limits::MAX_MANIFEST / 1024)]
     Description,
@@ -84,6 +92,14 @@ pub(crate) enum PlanError {
 
 fn of_task(task: Option<u32>) -> String {
     task.map(|n| format!("task {n}: ")).unwrap_or_default()
+}
+
+/// People who use a command line know of no manifests.
+fn plainly(error: &ManifestError) -> String {
+    match error {
+        ManifestError::Rule(what) => (*what).to_owned(),
+        other => other.to_string(),
+    }
 }
 
 impl PlanError {
@@ -107,6 +123,15 @@ impl PlanError {
             }
             PlanError::Input { .. } => "nothing was sent; correct the path or -i",
             PlanError::TooMany { .. } => "split it into several jobs",
+            PlanError::LongValue { .. } | PlanError::Template(TemplateError::TooLong) => {
+                "put what is long into a file, and declare that with -i"
+            }
+            PlanError::Retries(_) => "`filch retry JOB` runs again what failed after all of them",
+            PlanError::Words(_) => {
+                "`:::` in front of the values makes a task of each; or put them into a file and declare that with -i"
+            }
+            PlanError::Name(..) => "give a shorter one",
+            PlanError::NoHandler => "`filch nodes --this` lists those of this node",
             _ => return None,
         })
     }

@@ -131,9 +131,27 @@ fn what_cannot_be_is_said_before_anything_is_sent() {
             refused(&Request { env: vec!["X".into()], ..request(two) }),
             refused(&Request { words: vec!["x".repeat(60_000); 3], ..request(two) }),
             refused(&Request { retries: 201, ..request(two) }),
+            refused(&Request { words: vec!["x".into(); 4097], ..request(two) }),
+            refused(&Request { name: Some("x".repeat(201)), ..request(two) }),
+            refused(&Request { handler: Some("x".repeat(201)), ..request(two) }),
+            refused(&Request { handler: Some(String::new()), ..request(two) }),
+            refused(&Request { inputs: vec!["Cargo.toml".into(); 4097], ..request(&["x"]) }),
+            refused(&Request { outputs: (0..4097).map(|n| n.to_string()).collect(), ..request(&["x"]) }),
+            refused(&request(&["x", ":::", &"v".repeat(65_537)])),
         ]
         .join("\n")
     );
+}
+
+/// What is said to somebody who named no command does work.
+#[test]
+fn the_suggested_command_is_one() {
+    use clap::Parser;
+    let said = PlanError::NoCommand.to_string();
+    let line = said.split('`').nth(1).unwrap().replace("*.txt", "Cargo.toml src/lib.rs");
+    let cli = crate::args::Cli::try_parse_from(line.split(' ')).unwrap();
+    let crate::args::Command::Map(args) = cli.command else { panic!("{line}") };
+    assert_eq!(args.job.plan(true, false).unwrap().count(), 2);
 }
 
 #[test]
