@@ -6,11 +6,11 @@ mod harness;
 use std::time::{Duration, Instant};
 
 use harness::cluster::job_id;
-use harness::netns::{Lan, missing};
+use harness::netns::{Lan, missing_filters};
 use harness::{Cluster, LONG, NodeOptions, check, files_arrive, numbered, skip, until};
 
 fn possible(test: &str) -> bool {
-    let why = missing();
+    let why = missing_filters();
     if let Some(why) = &why {
         skip(test, why);
     }

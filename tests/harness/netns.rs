@@ -1,8 +1,9 @@
 //! Hosts of their own on one machine: network namespaces on a bridge, so that mDNS and packet filters are real and no
-//! packet leaves. Needs root, `ip` and `nft`.
+//! packet leaves. Needs root and `ip`, packet filters also `nft`.
 
 use std::ffi::OsString;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static LANS: AtomicU32 = AtomicU32::new(0);
@@ -15,20 +16,27 @@ pub struct Lan {
 
 /// Why this machine cannot do it; `None` if it can. Tried once for all tests of a binary.
 pub fn missing() -> Option<String> {
-    static WHY: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
-    WHY.get_or_init(try_it).clone()
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    WHY.get_or_init(|| try_it(false)).clone()
 }
 
-fn try_it() -> Option<String> {
+/// The same for tests that cut, heal or lose packets.
+pub fn missing_filters() -> Option<String> {
+    static WHY: OnceLock<Option<String>> = OnceLock::new();
+    WHY.get_or_init(|| try_it(true)).clone()
+}
+
+fn try_it(filters: bool) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root for network namespaces".into());
     }
-    for tool in ["ip", "nft"] {
+    let tools: &[&str] = if filters { &["ip", "nft"] } else { &["ip"] };
+    for tool in tools {
         if Command::new(tool).arg("-V").output().is_err() {
             return Some(format!("needs the program `{tool}`"));
         }
     }
-    let probe = format!("ft{}-probe", std::process::id());
+    let probe = format!("ft{}-probe{}", std::process::id(), u8::from(filters));
     let made = Command::new("ip").args(["netns", "add", &probe]).output();
     let why = match made {
         Ok(out) if out.status.success() => {
@@ -36,13 +44,14 @@ fn try_it() -> Option<String> {
             [["link", "add", "br0", "type", "bridge"]]
                 .iter()
                 .find_map(|args| ip(Some(&probe), args).err())
-                .or_else(|| filter(&probe, "add table inet probe\n").err())
+                .or_else(|| filters.then(|| filter(&probe, "add table inet probe\n").err()).flatten())
         }
         Ok(out) => Some(String::from_utf8_lossy(&out.stderr).trim().to_owned()),
         Err(e) => Some(e.to_string()),
     };
     let _ = Command::new("ip").args(["netns", "del", &probe]).output();
-    why.map(|w| format!("no network namespaces with bridge and nft here: {w}"))
+    let what = if filters { "bridge and nft" } else { "bridge" };
+    why.map(|w| format!("no network namespaces with {what} here: {w}"))
 }
 
 fn run(cmd: &mut Command) -> Result<(), String> {
