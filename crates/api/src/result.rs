@@ -99,13 +99,14 @@ pub enum TaskCause {
 }
 
 impl TaskCause {
-    /// What `filch run` exits with: the task's own code, 128+n for a signal, 124 for a time limit, 125 for the rest.
+    /// What `filch run` exits with: the task's own code, 128+n for a signal, 124 for a time limit, 1 for a handler's error, 125 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
             TaskCause::Exit(code) => u8::try_from(code & 255).unwrap_or(125),
             TaskCause::Signal(n) => u8::try_from(128i32.saturating_add(*n) & 255).unwrap_or(125),
             TaskCause::TimedOut => 124,
-            TaskCause::OutputMissing(_) | TaskCause::Handler(_) | TaskCause::NodeLost => 125,
+            TaskCause::Handler(_) => 1,
+            TaskCause::OutputMissing(_) | TaskCause::NodeLost => 125,
         }
     }
 }
@@ -298,6 +299,7 @@ mod tests {
             (Cause::Exit(127), 127),
             (Cause::Signal(9), 137),
             (Cause::TimedOut, 124),
+            (Cause::Handler("no".into()), 1),
             (Cause::NodeLost, 125),
         ] {
             assert_eq!(TaskCause::from(&cause).exit_code(), code, "{cause:?}");

@@ -1,6 +1,7 @@
 //! What every command has: the node's client, its renderer, and a voice on stderr.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use filch_api::paths::Surroundings;
@@ -67,7 +68,39 @@ fn patience() -> Result<Duration, Error> {
     }
 }
 
-/// A line on stderr.
+/// Whether what tasks wrote last has no line feed at its end. As stderr itself, of the process.
+static OPEN: AtomicBool = AtomicBool::new(false);
+
+/// A line on stderr; it begins at the left, whatever a task wrote before.
 pub(crate) fn say(text: impl std::fmt::Display) {
-    let _ = writeln!(anstream::stderr().lock(), "{text}");
+    let mut err = anstream::stderr().lock();
+    if OPEN.swap(false, Ordering::Relaxed) {
+        let _ = writeln!(err);
+    }
+    let _ = writeln!(err, "{text}");
+}
+
+/// Bytes of tasks on stderr, as they are. A stderr that cannot be written to is no reason to stop.
+pub(crate) fn pass_on(bytes: &[u8]) {
+    let _ = std::io::stderr().lock().write_all(bytes);
+    ended_with(bytes);
+}
+
+/// These bytes went to where our lines go.
+pub(crate) fn ended_with(bytes: &[u8]) {
+    if let Some(last) = bytes.last() {
+        OPEN.store(*last != b'\n', Ordering::Relaxed);
+    }
+}
+
+/// Whether the next line of ours needs a line feed in front.
+pub(crate) fn is_open() -> bool {
+    OPEN.load(Ordering::Relaxed)
+}
+
+/// Ends a line that tasks left open.
+pub(crate) fn close_line() {
+    if OPEN.swap(false, Ordering::Relaxed) {
+        let _ = writeln!(std::io::stderr().lock());
+    }
 }

@@ -1,11 +1,10 @@
 //! What a command ends with when it does not end well: one sentence, what to do, an exit code.
 
-use std::io::Write;
-
 use filch_api::{Code, Problem};
 use filch_client::ClientError;
 use serde_json::json;
 
+use crate::context::say;
 use crate::plan::PlanError;
 
 /// Why a command failed.
@@ -18,6 +17,9 @@ pub(crate) enum Error {
     /// A submit of which nobody knows whether it arrived.
     #[error("{0}")]
     Unanswered(ClientError),
+    /// stdout cannot be written to; a closed pipe ends the command quietly.
+    #[error("cannot write to stdout: {0}")]
+    Stdout(std::io::Error),
     /// Something local; writing to a closed pipe ends the command quietly.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -50,7 +52,7 @@ impl Error {
             Error::Plan(e) => e.hint().map(str::to_owned),
             Error::Usage { hint, .. } | Error::Failed { hint, .. } => hint.clone(),
             Error::NotRun(e) => e.hint(),
-            Error::Io(_) => None,
+            Error::Io(_) | Error::Stdout(_) => None,
         }
     }
 
@@ -60,8 +62,8 @@ impl Error {
             Error::Client(e) | Error::Unanswered(e) => e.exit(),
             Error::Plan(_) | Error::Usage { .. } => 2,
             // As a program that SIGPIPE ended.
-            Error::Io(e) if e.kind() == std::io::ErrorKind::BrokenPipe => 141,
-            Error::Io(_) | Error::Failed { .. } => 4,
+            Error::Io(e) | Error::Stdout(e) if e.kind() == std::io::ErrorKind::BrokenPipe => 141,
+            Error::Io(_) | Error::Stdout(_) | Error::Failed { .. } => 4,
             Error::NotRun(_) => 125,
         }
     }
@@ -80,9 +82,8 @@ impl Error {
         if exit == 141 {
             return exit;
         }
-        let mut err = anstream::stderr().lock();
         let hint = self.hint();
-        let _ = if as_json {
+        if as_json {
             let problem = self.code().map(|code| json!({ "code": code }));
             let mut object = json!({"message": self.to_string(), "exit": exit});
             if let (Some(map), Some(hint)) = (object.as_object_mut(), hint) {
@@ -91,14 +92,14 @@ impl Error {
             if let (Some(map), Some(serde_json::Value::Object(code))) = (object.as_object_mut(), problem) {
                 map.extend(code);
             }
-            writeln!(err, "{}", json!({ "error": object }))
+            say(json!({ "error": object }));
         } else {
             let mut text = format!("\x1b[31;1merror:\x1b[0m {self}");
             if let Some(hint) = hint {
                 text.push_str(&format!("\n\x1b[36mhint:\x1b[0m {hint}"));
             }
-            writeln!(err, "{text}")
-        };
+            say(text);
+        }
         exit
     }
 }

@@ -105,6 +105,9 @@ fn run_ends_as_its_task_did() {
         (r#","cause":"timed_out""#, 124, "time limit"),
         (r#","cause":{"output_missing":"x"}"#, 125, "`x`"),
         (r#","cause":"node_lost""#, 125, "lost"),
+        (r#","cause":{"handler":"no such tree"}"#, 1, "filch: no such tree"),
+        (NOT_THERE, 127, "x: not found\nfilch: this was on attic; a program has to be on every node"),
+        (r#","stderr":{"kept":{"text":"half"},"total":4},"cause":"timed_out""#, 124, "half\nfilch: time limit"),
     ] {
         let node = node(vec![submitted(), lines(&[result(0, "failed", rest)])]);
         check(&node.filch(&["run", "--", "x"]), code, "", &[says]);
@@ -114,6 +117,43 @@ fn run_ends_as_its_task_did() {
     let asked = node.asked();
     assert!(asked[0].contains(r#""command":["echo","{{x}"]"#), "{}", asked[0]);
     assert!(asked[1].contains("follow=true&stage=visible"), "{}", asked[1]);
+}
+
+const NOT_THERE: &str = r#","stderr":{"kept":{"text":"x: not found\n"},"total":13},"cause":{"exit":127},"node":{"id":"ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12ab12","name":"attic"}"#;
+
+#[test]
+fn run_of_a_job_that_somebody_cancels() {
+    let ended = node(vec![submitted(), lines(&[end("cancelled", 0, 0, "")])]);
+    check(&ended.filch(&["run", "--", "x"]), 3, "", &["the job was cancelled"]);
+    let cut = node(vec![submitted(), lines(&[result(0, "cancelled", "")])]);
+    check(&cut.filch(&["run", "--", "x"]), 3, "", &["the job was cancelled"]);
+}
+
+#[test]
+fn a_stdout_that_takes_nothing() {
+    let full = |node: &Node, args: &[&str]| {
+        let mut filch = Command::new(env!("CARGO_BIN_EXE_filch"));
+        filch.args(args).env_clear().env("FILCH_SOCKET", node.dir.path().join("s")).env("FILCH_RECONNECT", "0s");
+        filch.stdout(std::fs::File::create("/dev/full").unwrap()).output().unwrap()
+    };
+    let one = node(vec![submitted(), lines(&[result(0, "succeeded", &out("hi"))])]);
+    check(&full(&one, &["run", "--", "x"]), 125, "", &["cannot write to stdout", "filch logs ab12ab12ab 0"]);
+    let all = [result(0, "succeeded", &out("hi")), end("succeeded", 1, 0, "")];
+    let many = node(vec![submitted(), lines(&all)]);
+    check(&full(&many, &["map", "--array", "1-1", "x"]), 4, "", &["cannot write to stdout", "filch wait ab12ab12ab"]);
+}
+
+#[test]
+fn usage_errors_as_json() {
+    let node = node(vec![]);
+    let done = node.filch(&["map", "--json", "-i", "-x", "--", "cat", ":::", "a"]);
+    let line = String::from_utf8(done.stderr).unwrap();
+    let error: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((done.status.code(), &error["error"]["exit"]), (Some(2), &serde_json::json!(2)), "{line}");
+    assert!(line.contains("unexpected argument '-x'") && line.contains("`-i=-x`"), "{line}");
+    let key = node.filch(&["keygen", "--json"]);
+    let key: serde_json::Value = serde_json::from_slice(&key.stdout).unwrap();
+    assert_eq!(key["key"].as_str().map(str::len), Some(64));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use filch_client::Values;
 use super::check;
 use crate::context::Context;
 use crate::error::Error;
+use crate::follow::takers;
 
 /// Rows of a page.
 const PAGE: u32 = 1000;
@@ -62,6 +63,9 @@ pub(crate) async fn run(args: ShowArgs, cx: &mut Context) -> Result<u8, Error> {
     let failed = detail.summary.counts.failed;
     let Some(wanted) = args.tasks else {
         cx.out.job(&detail)?;
+        if let Some(why) = takers::wanting(cx, &detail).await? {
+            cx.say(format_args!("filch: {why}"));
+        }
         // What a person wants to know next.
         if failed > 0 && !cx.json {
             let values = load(cx, &detail).await?;

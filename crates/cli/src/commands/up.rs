@@ -26,7 +26,7 @@ Settings can also be in a file (--config, or ~/.config/filch/config.toml):
   slots = 4
   lan = true
   cluster_key = \"/etc/filch/cluster.key\"
-also: data_dir socket listen bootstrap port mdns quic handlers machine grace scrub [timing]")]
+also: data_dir socket listen bootstrap port mdns quic handlers machine result_copies grace scrub [timing]")]
 pub(crate) struct UpArgs {
     /// Go on in the background; returns when the node answers
     #[arg(long)]

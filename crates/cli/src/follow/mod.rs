@@ -4,6 +4,7 @@ mod print;
 mod progress;
 mod rate;
 mod tag;
+pub(crate) mod takers;
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::render::words;
 use crate::submit::Pending;
 
-pub(crate) use print::Printer;
+pub(crate) use print::{INSTALL, Printer};
 pub(crate) use progress::Progress;
 
 /// How long a second Ctrl-C still cancels.
@@ -82,6 +83,8 @@ enum Step {
     Interrupt,
     Leave,
     TimedOut,
+    /// Time to see why nothing has started.
+    Look,
 }
 
 struct Following<'a> {
@@ -97,6 +100,8 @@ struct Following<'a> {
     /// The first Ctrl-C came: gone at this time, unless a second one comes.
     leaving: Option<Instant>,
     deadline: Option<Instant>,
+    /// When to see whether anybody has the job's function.
+    look: Option<Instant>,
 }
 
 /// Follows a job to its end; the exit code. `pending` is still to be accepted; `values` if they are known already.
@@ -119,18 +124,27 @@ pub(crate) async fn follow(
         interrupt: signal(SignalKind::interrupt())?,
         leaving: None,
         deadline: options.timeout.and_then(|t| Instant::now().checked_add(t)),
+        look: (!cx.quiet).then(|| Instant::now() + takers::LOOK),
     };
     let ended = f.run(&mut updates).await;
     f.progress.finish();
     if ended.is_ok() {
         f.answered();
     }
-    if let Err(Error::Io(e)) = &ended
-        && e.kind() == std::io::ErrorKind::BrokenPipe
-    {
-        cx.say(format_args!("nobody reads the results any more; {}", f.way_back()));
+    match ended {
+        Err(Error::Stdout(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => {
+            cx.say(format_args!("nobody reads the results any more; {}", f.way_back()));
+            Err(Error::Stdout(e))
+        }
+        Err(e @ Error::Stdout(_)) => {
+            let job = job.short();
+            let back = format!(
+                "the job is not affected: `filch wait {job}` prints its results again, `filch cancel {job}` ends it"
+            );
+            Err(Error::failed(e.to_string(), &back))
+        }
+        ended => ended,
     }
-    ended
 }
 
 impl Following<'_> {
@@ -164,6 +178,12 @@ impl Following<'_> {
                     self.note(format_args!("detached: {}", self.way_back()));
                     return Ok(code::DETACHED);
                 }
+                Step::Look => {
+                    self.look = None;
+                    if let Some(why) = takers::look(self.cx, self.job).await {
+                        self.note(format_args!("filch: {why}"));
+                    }
+                }
                 Step::TimedOut => {
                     self.note(format_args!("the time to wait is over; {}", self.way_back()));
                     return Ok(code::TIMEOUT);
@@ -173,7 +193,7 @@ impl Following<'_> {
     }
 
     async fn step(&mut self, updates: &mut Updates) -> Result<Step, Error> {
-        let (leaving, deadline) = (self.leaving, self.deadline);
+        let (leaving, deadline, look) = (self.leaving, self.deadline, self.look);
         let at = |when: Option<Instant>| async move {
             match when {
                 Some(when) => sleep_until(when).await,
@@ -192,6 +212,7 @@ impl Following<'_> {
             _ = self.interrupt.recv() => Step::Interrupt,
             () = at(leaving) => Step::Leave,
             () = at(deadline) => Step::TimedOut,
+            () = at(look) => Step::Look,
             line = submit => Step::Submit(line),
             update = updates.next() => Step::Update(update?),
         })

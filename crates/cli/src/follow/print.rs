@@ -1,15 +1,15 @@
 //! Results on stdout: what the tasks wrote, or JSON.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
-use filch_api::{Counts, Data, Delivery, JobState, Stream, TaskResult, TaskState};
+use filch_api::{Counts, Data, Delivery, JobState, Stream, TaskCause, TaskResult, TaskState};
 use filch_client::{ClientError, Values};
 use filch_types::JobId;
 use serde_json::json;
 
 use super::progress::Progress;
 use super::tag::Tagger;
-use crate::context::Context;
+use crate::context::{Context, close_line, ended_with, is_open, pass_on};
 use crate::error::Error;
 use crate::render::words;
 
@@ -17,6 +17,10 @@ use crate::render::words;
 const BATCH: usize = 64 * 1024;
 /// Failures that are told one by one.
 const TOLD: u64 = 20;
+
+/// What to do about a program that a node does not have.
+pub(crate) const INSTALL: &str =
+    "a program has to be on every node: install it there, or send it along, as in `-i tool -- ./tool`";
 
 /// Writes results; at most `BATCH` bytes and one chunk wait.
 pub(crate) struct Printer<'a> {
@@ -27,11 +31,16 @@ pub(crate) struct Printer<'a> {
     out: Vec<u8>,
     err: Vec<u8>,
     failures: u64,
+    /// Whether stdout and stderr are both seen by a person: then they share lines.
+    one_screen: bool,
+    /// The hint about missing programs was given.
+    hinted: bool,
 }
 
 impl<'a> Printer<'a> {
     pub(crate) fn new(cx: &'a Context, job: JobId, values: Option<Values>, tag: bool) -> Self {
-        Self { cx, job, values, tag, out: Vec::new(), err: Vec::new(), failures: 0 }
+        let one_screen = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        Self { cx, job, values, tag, out: Vec::new(), err: Vec::new(), failures: 0, one_screen, hinted: false }
     }
 
     /// A task's result.
@@ -75,7 +84,7 @@ impl<'a> Printer<'a> {
         }
         if self.failures > TOLD && !self.cx.quiet {
             let more = words::count(self.failures - TOLD, "more failure");
-            self.err.extend_from_slice(format!("filch: {more}\n").as_bytes());
+            self.line(&more);
         }
         Ok(())
     }
@@ -87,14 +96,18 @@ impl<'a> Printer<'a> {
         }
         progress.suspend(|| -> Result<(), Error> {
             if !self.err.is_empty() {
-                // stderr that cannot be written to is no reason to stop.
-                let _ = std::io::stderr().lock().write_all(&self.err);
+                pass_on(&self.err);
                 self.err.clear();
             }
             let mut stdout = std::io::stdout().lock();
-            stdout.write_all(&self.out)?;
-            stdout.flush()?;
+            stdout.write_all(&self.out).and_then(|()| stdout.flush()).map_err(Error::Stdout)?;
+            if self.one_screen {
+                ended_with(&self.out);
+            }
             self.out.clear();
+            if progress.is_drawn() {
+                close_line();
+            }
             Ok(())
         })
     }
@@ -152,9 +165,7 @@ impl<'a> Printer<'a> {
             let what = if stderr { "stderr" } else { "stdout" };
             let lost = words::bytes(stream.total - kept);
             self.turn(true, progress)?;
-            self.err.extend_from_slice(
-                format!("filch: task {task} wrote too much to {what}: {lost} were cut out of the middle\n").as_bytes(),
-            );
+            self.line(&format!("task {task} wrote too much to {what}: {lost} were cut out of the middle"));
         }
         Ok(())
     }
@@ -168,8 +179,18 @@ impl<'a> Printer<'a> {
         let values = if values.is_empty() { String::new() } else { format!(" ({values})") };
         let place = r.node.as_ref().map_or(String::new(), |n| format!(", on {}", words::tame(&words::node(n), 30)));
         let cause = r.cause.as_ref().map_or("failed".into(), |c| words::tame(&c.to_string(), 300));
-        self.err.extend_from_slice(format!("filch: task {}{values} failed: {cause}{place}\n", r.task).as_bytes());
+        self.line(&format!("task {}{values} failed: {cause}{place}", r.task));
+        if r.cause == Some(TaskCause::Exit(127)) && !std::mem::replace(&mut self.hinted, true) {
+            self.line(INSTALL);
+        }
         Ok(())
+    }
+
+    /// A line of ours among what the tasks wrote.
+    fn line(&mut self, text: &str) {
+        let open = self.err.last().map_or_else(is_open, |last| *last != b'\n');
+        let start = if open { "\n" } else { "" };
+        self.err.extend_from_slice(format!("{start}filch: {text}\n").as_bytes());
     }
 
     /// The values of a task; a job that is not of this process is asked for them once.

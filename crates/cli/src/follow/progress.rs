@@ -140,6 +140,11 @@ impl Progress {
         say(&format!("{}/{} tasks{text}", c.done(), c.total));
     }
 
+    /// Whether a bar is drawn, on a line of its own.
+    pub(crate) fn is_drawn(&self) -> bool {
+        matches!(self.kind, Kind::Bar(Some(_)))
+    }
+
     /// Runs `f` with the bar out of the way.
     pub(crate) fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
         match &self.kind {
@@ -158,8 +163,7 @@ impl Progress {
 }
 
 fn say(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(anstream::stderr().lock(), "filch: {text}");
+    crate::context::say(format_args!("filch: {text}"));
 }
 
 fn new_bar(total: u64) -> ProgressBar {

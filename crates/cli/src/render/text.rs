@@ -85,7 +85,7 @@ impl Renderer for TextRenderer {
                 &j.job.short(),
                 &tame(&j.name, 30),
                 j.state.word(),
-                &j.counts.done().to_string(),
+                &j.counts.succeeded.saturating_add(j.counts.failed).to_string(),
                 &j.counts.failed.to_string(),
                 &j.counts.total.to_string(),
                 &format!("{}/{}", j.copies, j.want_copies),
