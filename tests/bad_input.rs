@@ -110,7 +110,7 @@ fn a_program_that_does_not_exist() {
     let c = one();
     let n = &c.nodes[0];
     let done = n.filch(["run", "--", "no-such-program-here"]).run().expect(127);
-    assert!(done.err.contains("not found"), "{done:?}");
+    assert!(done.err.contains("not found") && done.err.contains(&format!("on {}; ", n.name)), "{done:?}");
     let plain = n.work().join("plain");
     std::fs::write(&plain, "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(&plain, std::fs::Permissions::from_mode(0o644)).unwrap();
@@ -204,6 +204,13 @@ fn a_second_node_on_the_same_directory() {
     let pid = n.pid().as_raw_nonzero().to_string();
     let done = up(c.dir.path(), &["--data-dir", data.to_str().unwrap()]);
     refused(done, 2, &[data.to_str().unwrap(), &pid, "--data-dir"]);
+    // Without its socket, `filch down` does not find it.
+    let socket = n.socket.clone();
+    let hidden = socket.with_extension("hidden");
+    std::fs::rename(&socket, &hidden).unwrap();
+    let done = up(c.dir.path(), &["--data-dir", data.to_str().unwrap(), "--socket", socket.to_str().unwrap()]);
+    refused(done, 2, &[&format!("`kill {pid}`"), socket.to_str().unwrap()]);
+    std::fs::rename(&hidden, &socket).unwrap();
     // The first one did not notice.
     assert_eq!(n.filch(["run", "--", "echo", "still here"]).run().ok().text(), "still here\n");
     c.down();

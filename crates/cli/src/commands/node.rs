@@ -1,5 +1,8 @@
 //! The node itself, seen from the command line: logs, the first words, the exit code.
 
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
 use filch_node::{Config, DataDirError, UpError};
 use tracing_subscriber::EnvFilter;
 
@@ -23,13 +26,30 @@ pub(super) fn up(config: Config, quiet: bool, json: bool) -> Result<u8, Error> {
             }
         }
     };
+    let socket = config.socket.clone();
     match filch_node::up(config, ready) {
         Ok(()) => Ok(0),
+        Err(UpError::DataDir(error @ DataDirError::InUse { pid: Some(pid), .. })) if deaf(&socket) => {
+            Err(Error::usage(
+                format!(
+                    "{error}, and nobody listens on {}: its socket was removed, or it listens elsewhere",
+                    socket.display()
+                ),
+                &format!(
+                    "`kill {pid}` ends it in an orderly way, as `filch down` would; or give this one its own --data-dir"
+                ),
+            ))
+        }
         Err(error) => {
             let (message, hint) = (error.to_string(), error.hint());
             Err(if is_usage(&error) { Error::Usage { message, hint } } else { Error::Failed { message, hint } })
         }
     }
+}
+
+/// Whether `filch down` would reach nobody there.
+fn deaf(socket: &Path) -> bool {
+    UnixStream::connect(socket).is_err()
 }
 
 /// Another data directory or another version of filch is the user's to choose.
