@@ -45,7 +45,8 @@ fn cap(name: &str, world: &World) -> usize {
         "peers" => nodes,
         "jobs" | "hearsay" | "tombstones" => jobs,
         "requests" => 64 + nodes * (16 + 8 * jobs),
-        "commits" => 4_096,
+        // As many as members may have facts on their way to this disk at once.
+        "commits" => 4_096.max(8 * nodes),
         "fetches" => 1_024,
         "launches" => 256,
         "outbox" => 4_096,
