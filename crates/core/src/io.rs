@@ -98,6 +98,15 @@ pub enum Input {
     Staging(LaunchId),
     /// The inputs of a launch that waited are here.
     Staged(LaunchId),
+    /// The answer to `Output::FetchAhead`: the inputs are here, or cannot be had now.
+    FetchedAhead {
+        /// The job.
+        job: JobId,
+        /// The tasks.
+        tasks: Range,
+        /// Whether they are.
+        here: bool,
+    },
     /// Tasks of a launch ended, in order. Their output blobs are in the store, not necessarily synced.
     Finished {
         /// The launch.
@@ -231,6 +240,18 @@ pub enum Output {
     /// Exec: end this launch: TERM, grace, KILL; tasks of it that have not started must not start. What was ended comes back
     /// as `Bounced`.
     Stop(LaunchId),
+    /// Blobs: inputs of these tasks, which are queued here and will begin soon, are not here as far as the core knows. They may still go to
+    /// another node. Answered with `Input::FetchedAhead`.
+    FetchAhead {
+        /// The job.
+        job: JobId,
+        /// Its manifest.
+        manifest: Arc<Manifest>,
+        /// Tasks of one group.
+        tasks: Range,
+        /// Who may have the inputs, best first.
+        from: Vec<NodeId>,
+    },
     /// Exec: split something off this divisible launch; answered with `Input::Split`.
     Split {
         /// The launch.

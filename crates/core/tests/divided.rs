@@ -100,7 +100,7 @@ impl Owner {
     }
     fn steal(&mut self, from: u8) -> (Option<Response>, Vec<Output>) {
         let job = self.job;
-        self.ask(from, Request::Steal { job, want: 1, idle: 1 })
+        self.ask(from, Request::Steal { job, want: 1, idle: 1, wait: Span(0) })
     }
     fn claim(&mut self, from: u8) -> Response {
         let job = self.job;

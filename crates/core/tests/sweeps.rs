@@ -129,3 +129,30 @@ fn p6_an_answer_is_no_copy_of_what_came_after_the_question() {
     let asked = std::iter::repeat_with(|| a.pass(500)).take(20).find(|out| question(out)).expect("asked");
     assert!(pins(&a.answer(&asked, |r| matches!(r, Request::Digest { .. }), none())), "now there are two copies");
 }
+
+/// Lets so much time pass; node 1 answers heartbeats without a word of any job. Whether one of them compared facts.
+fn compared(a: &mut Alone, ms: u64) -> bool {
+    let mut any = false;
+    for _ in 0..ms / 500 {
+        for o in a.pass(500) {
+            if let Output::Request(to, req, Request::Beat(b)) = o {
+                assert_eq!(to, id(1));
+                any |= !b.digests.is_empty();
+                a.give(Input::Response(req, Response::Beat { jobs: vec![], digests: vec![] }));
+            }
+        }
+    }
+    any
+}
+
+#[test]
+fn p10_who_asks_what_differs_keeps_the_job_again() {
+    let (mut a, job) = member(2, 10);
+    assert!(compared(&mut a, 3_000), "a member of R is compared with");
+    assert!(!compared(&mut a, 15_000), "it lost its disk and keeps nothing: not any more");
+    let question = |keeps| Request::Digest { job, buckets: vec![0; 256], from: 0, keeps };
+    a.ask(1, question(false));
+    assert!(!compared(&mut a, 15_000), "it reads along");
+    a.ask(1, question(true));
+    assert!(compared(&mut a, 15_000), "it was asked to keep the job and does");
+}

@@ -160,7 +160,7 @@ impl Cluster {
     async fn steal(&mut self, thief: usize, victim: usize, number: u64) -> Duration {
         let began = Instant::now();
         let (to, id) = (self.nets[victim].id(), ReqId(number));
-        let ask = Request::Steal { job: job(1), want: 1, idle: 1 };
+        let ask = Request::Steal { job: job(1), want: 1, idle: 1, wait: Span(0) };
         self.nets[thief].command(Command::Request(to, id, ask)).expect("room for a command");
         let (at, answered) = self
             .until("a steal is answered", |seen| match seen.what {

@@ -134,6 +134,7 @@ impl Outlet for Dispatch {
             Output::Release(job) => self.jobs.release(job),
             Output::Launch(launch) => self.stager.launch(launch),
             Output::Stop(launch) => self.stager.stop(launch),
+            Output::FetchAhead { job, manifest, tasks, from } => self.stager.fetch_ahead(job, manifest, tasks, from),
             Output::Split { launch, ask, least } => self.stager.split(launch, ask, least),
             Output::Checkpoint(launch) => self.stager.checkpoint(launch),
             Output::Event(event) => self.event(event),

@@ -69,6 +69,8 @@ pub enum FetchFor {
     Blobs(filch_core::FetchId),
     /// Inputs of a launch in this slot.
     Launch(u16, LaunchId),
+    /// `Output::FetchAhead`.
+    Ahead(filch_types::ranges::Range),
 }
 
 /// Blobs on their way here.

@@ -252,6 +252,7 @@ impl World {
                 self.feed(h, Input::Fetched(id));
             }
             FetchFor::Launch(slot, launch) => self.staged(h, slot, launch, true),
+            FetchFor::Ahead(tasks) => self.feed(h, Input::FetchedAhead { job, tasks, here: true }),
         }
     }
 
@@ -260,6 +261,7 @@ impl World {
             FetchFor::Closure(job) => self.feed(h, Input::ClosureFailed(job, why.into())),
             FetchFor::Blobs(id) => self.feed(h, Input::FetchFailed(id, why.into())),
             FetchFor::Launch(slot, launch) => self.staged(h, slot, launch, false),
+            FetchFor::Ahead(tasks) => self.feed(h, Input::FetchedAhead { job: fetch.job, tasks, here: false }),
         }
     }
 

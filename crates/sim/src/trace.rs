@@ -145,6 +145,7 @@ pub(crate) fn kind(o: &Output) -> u64 {
         Output::Release(_) => 90_000,
         Output::Launch(l) => 100_000 + l.id.0 + (u64::from(l.tasks.lo) << 32) + u64::from(l.tasks.hi),
         Output::Stop(l) => 110_000 + l.0,
+        Output::FetchAhead { tasks, .. } => 160_000 + (u64::from(tasks.lo) << 32) + u64::from(tasks.hi),
         Output::Split { launch, ask, .. } => 130_000 + launch.0 + (ask.0 << 32),
         Output::Checkpoint(l) => 140_000 + l.0,
         Output::Reply(c, _) => 120_000 + c.0,

@@ -10,6 +10,7 @@ use crate::limits;
 use crate::manifest::SignedManifest;
 use crate::ranges::Range;
 use crate::result::Content;
+use crate::time::Span;
 
 /// Says who a node is, once per connection, in both directions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -344,6 +345,9 @@ pub enum Request {
         want: u32,
         /// Slots of the sender without work: only for these may a victim give its last task away.
         idle: u16,
+        /// How long the inputs of a task take to come to the sender; zero if they are there. It is only worth moving what would wait
+        /// longer than that.
+        wait: Span,
     },
     /// Please keep this job.
     Replicate(SignedManifest),
@@ -358,6 +362,8 @@ pub enum Request {
         buckets: Vec<u64>,
         /// The first bucket that is asked for: the ones before it were answered already.
         from: u16,
+        /// The sender keeps the job; else it only reads along.
+        keeps: bool,
     },
     /// These facts, please.
     GetFacts {

@@ -434,6 +434,9 @@ impl Talk {
                         self.node.handle_input(self.now, Input::Bounced { launch, tasks, why });
                     }
                 }
+                Output::FetchAhead { job, tasks, .. } => {
+                    self.node.handle_input(self.now, Input::FetchedAhead { job, tasks, here: false });
+                }
                 Output::Event(filch_core::Event::JobKnown(job)) => self.know(job),
                 _ => {}
             }

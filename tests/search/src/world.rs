@@ -508,6 +508,7 @@ impl World {
                 let tasks = self.running[n].remove(at).tasks;
                 return Some(Input::Bounced { launch, tasks, why: "stopped".into() });
             }
+            Output::FetchAhead { job, tasks, .. } => return Some(Input::FetchedAhead { job, tasks, here: true }),
             Output::Reply(_, Reply::Submitted(job)) => self.job = job,
             Output::Event(e) => self.event(n, e),
             Output::Publish(_)

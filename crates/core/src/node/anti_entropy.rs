@@ -128,8 +128,8 @@ impl Node {
 
     fn compare(&mut self, p: NodeId, c: Comparison) {
         let Some(job) = self.jobs.get(&c.job) else { return };
-        let buckets = job.fold.facts().buckets(c.bits);
-        self.ask(p, Request::Digest { job: c.job, buckets, from: c.from }, Asked::Digest(c));
+        let (buckets, keeps) = (job.fold.facts().buckets(c.bits), job.role == Role::Replica);
+        self.ask(p, Request::Digest { job: c.job, buckets, from: c.from, keeps }, Asked::Digest(c));
     }
 
     /// Goes on with a sweep. Regular rounds wait for it; should it break off, they come.
@@ -159,7 +159,19 @@ impl Node {
         self.sweep_on(from, c, next);
     }
 
-    pub(super) fn on_digest(&mut self, from: NodeId, token: Token, id: JobId, buckets: Vec<u64>, first: u16) {
+    pub(super) fn on_digest(
+        &mut self,
+        from: NodeId,
+        token: Token,
+        id: JobId,
+        buckets: Vec<u64>,
+        first: u16,
+        keeps: bool,
+    ) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|_| keeps) {
+            // It may have said the contrary before it was asked to keep the job again.
+            job.strangers.remove(&from);
+        }
         if let Some(tomb) = self.tombstones.get(&id).cloned() {
             self.refuse(token, Refusal::UnknownJob);
             return self.emit(Output::Send(from, Message::Facts(vec![tomb])));

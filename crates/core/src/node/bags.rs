@@ -151,6 +151,7 @@ impl Node {
             tag: Tag { attempt, hops: q.given.hops },
             slot,
             weight: SLOT_DEPTH,
+            fetched: true,
             bag: Some(BagRun::new(TaskRef::Bag(q.id), root)),
             part: Some(Part { id: q.id, bag: q.given.bag }),
             first: Some(q.from),
@@ -241,7 +242,7 @@ impl Node {
     /// There was too little to split.
     fn nothing_split(&mut self, id: JobId, want: Want) {
         match want {
-            Want::Thief(p, token) => self.remember_or_refuse(id, p, token),
+            Want::Thief(p, token) => self.remember_or_refuse(id, p, Span(0), token),
             Want::Waiter(p) => {
                 if let Some(job) = self.jobs.get_mut(&id) {
                     job.work.lines.again(p, self.now);
@@ -419,7 +420,7 @@ impl Node {
         let queued = bags.queue.iter().map(|q| waits(&q.id, Tag { attempt: q.given.attempt, hops: q.given.hops }));
         let running = bags.running.iter().filter_map(|(id, launch)| {
             let l = self.launches.get(launch)?;
-            let begun = !l.staging && self.now.since(l.since) >= self.cfg.timing.batch;
+            let begun = l.staging.is_none() && self.now.since(l.since) >= self.cfg.timing.batch;
             Some(held(id, l.tag, if begun { Holding::Runs } else { Holding::Waits }))
         });
         let unacked = bags.unacked.iter().map(|(id, tag)| waits(id, *tag));

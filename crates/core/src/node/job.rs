@@ -17,6 +17,7 @@ use super::earlier::Earlier;
 use super::fold::Fold;
 use super::leases::Leases;
 use super::lifelines::Lifelines;
+use super::placement::Supply;
 use crate::io::{ClientId, LaunchId};
 use crate::view::Role;
 
@@ -91,6 +92,7 @@ pub(crate) struct Work {
     pub hindered: u64,
     pub hindered_until: Timestamp,
     pub victims: VecDeque<(NodeId, u32)>,
+    pub supply: Supply,
     /// Parts of divided tasks.
     pub bags: BagWork,
     pub lines: Lifelines,

@@ -28,6 +28,8 @@ pub(super) struct Begin {
     pub slot: usize,
     /// What it takes of the slot's depth.
     pub weight: u8,
+    /// Its inputs were asked for ahead.
+    pub fetched: bool,
     /// What is kept of a divided task while it runs.
     pub bag: Option<BagRun>,
     /// What the executor is given of it.
@@ -109,14 +111,15 @@ impl Node {
             let careful = job.work.queue.iter().next().is_some_and(|(_, t)| t.hops & CAREFUL != 0);
             let short = !careful && ns.is_some_and(|ns| ns / 1000 < 10 * self.cfg.timing.batch.0);
             let depth = if short { SLOT_DEPTH } else { 1 };
-            let Some(slot) = (0..self.slots.len()).min_by_key(|s| self.slots[*s]).filter(|s| self.slots[*s] < depth)
-            else {
-                return false;
-            };
             let batch = match ns {
                 _ if careful => 1,
                 Some(ns) => (self.cfg.timing.batch.0 * 1000 / ns.max(1)).clamp(1, 8192) as u32,
                 None => 1,
+            };
+            let Some(slot) = (0..self.slots.len()).min_by_key(|s| self.slots[*s]).filter(|s| self.slots[*s] < depth)
+            else {
+                self.fetch_ahead(id, batch);
+                return false;
             };
             self.launch(id, slot, batch);
         }
@@ -132,13 +135,14 @@ impl Node {
         let Some((n, _, _)) = job.manifest.spec.locate(first.lo) else { return };
         let within = first.intersect(job.manifest.spec.group_range(n));
         let Some((tasks, tag)) = job.work.queue.take_front(share.min(within.len())) else { return };
+        let fetched = job.work.supply.begins(tasks);
         job.work.running.insert(tasks, tag);
         self.queued -= u64::from(tasks.len());
         let divided = job.fold.tree().divisible(tasks.lo);
         // Nothing waits behind a task that may take the node down, or that may last.
         let weight = if tag.hops & CAREFUL != 0 || divided { SLOT_DEPTH } else { 1 };
         let bag = divided.then(|| BagRun::new(TaskRef::Index(tasks.lo), tasks.lo));
-        self.begin(Begin { launch, job: id, tasks, tag, slot, weight, bag, part: None, first: None });
+        self.begin(Begin { launch, job: id, tasks, tag, slot, weight, fetched, bag, part: None, first: None });
         if divided {
             self.divided_begins(id, launch);
         }
@@ -153,8 +157,8 @@ impl Node {
         self.slots[b.slot] += b.weight;
         self.counters.launched += u64::from(b.tasks.len());
         let (job, tasks, tag, slot) = (b.job, b.tasks, b.tag, b.slot as u16);
-        let (since, weight, bag) = (self.now, b.weight, b.bag);
-        let running = Running { job, left: tasks, tag, slot, weight, since, staging: false, unwanted: false, bag };
+        let (since, weight, fetched, bag) = (self.now, b.weight, b.fetched, b.bag);
+        let running = Running { job, left: tasks, tag, slot, weight, since, staging: None, unwanted: false, fetched, bag };
         self.launches.insert(b.launch, running);
         let attempt = tag.attempt;
         self.emit(Output::Launch(Launch { id: b.launch, job, manifest, tasks, attempt, slot, from, bag: b.part }));
@@ -162,7 +166,7 @@ impl Node {
 
     /// Who may have a job's inputs, best first. A helper may not have the facts that say who has joined R; its steward and
     /// summaries name them.
-    fn providers(&self, id: JobId, first: Option<NodeId>) -> Vec<NodeId> {
+    pub(super) fn providers(&self, id: JobId, first: Option<NodeId>) -> Vec<NodeId> {
         let Some(job) = self.jobs.get(&id) else { return Vec::new() };
         let heard = job.heard.iter().flat_map(|h| h.replicas.iter().copied());
         let mut from: Vec<NodeId> = first.into_iter().chain(job.replicas.iter().copied()).collect();
@@ -202,6 +206,7 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let all = Range::new(0, job.fold.total());
         self.queued -= remove_counted(&mut job.work.queue, all);
+        job.work.supply.begins(all);
         job.work.given.clear();
         job.work.bags.queue.clear();
         job.work.bags.moved.clear();

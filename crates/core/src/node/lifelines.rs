@@ -9,6 +9,7 @@ use filch_types::{Epoch, JobId, NodeId, SignedManifest, Timestamp, limits};
 
 use super::bags::Want;
 use super::job::Tag;
+use super::placement::Thief;
 use super::{Node, Timer};
 use crate::io::{Output, Token};
 
@@ -17,11 +18,20 @@ pub(super) const RETRY: Span = Span::millis(5);
 /// Calls to split for those who wait that may be open at once.
 const AT_ONCE: usize = 4;
 
+/// Somebody who waits for work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiter {
+    pub node: NodeId,
+    since: Timestamp,
+    /// How long a task's inputs take to come to it.
+    wait: Span,
+}
+
 /// Who waits here for work of a job, and where this node waits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lifelines {
-    /// In the order that they came, with when.
-    pub waiters: VecDeque<(NodeId, Timestamp)>,
+    /// In the order that they came.
+    pub waiters: VecDeque<Waiter>,
     /// Peers that this node waits at.
     pub left: u8,
     /// Peers that it has asked for a part and that have not answered.
@@ -32,9 +42,9 @@ pub(crate) struct Lifelines {
 
 impl Lifelines {
     /// It waits on, before all others.
-    pub fn again(&mut self, p: NodeId, since: Timestamp) {
-        if !self.waiters.iter().any(|(n, _)| *n == p) {
-            self.waiters.push_back((p, since));
+    pub fn again(&mut self, node: NodeId, since: Timestamp) {
+        if !self.waiters.iter().any(|w| w.node == node) {
+            self.waiters.push_back(Waiter { node, since, wait: Span(0) });
         }
     }
     pub fn answered(&mut self) {
@@ -44,15 +54,15 @@ impl Lifelines {
 
 impl Node {
     /// `p` asked and got nothing: it is remembered. False if too many wait already.
-    pub(super) fn remember_waiter(&mut self, id: JobId, p: NodeId) -> bool {
+    pub(super) fn remember_waiter(&mut self, id: JobId, p: NodeId, wait: Span) -> bool {
         let now = self.now;
         let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Active && !j.over) else { return false };
         let lines = &mut job.work.lines;
-        lines.waiters.retain(|(n, _)| *n != p);
+        lines.waiters.retain(|w| w.node != p);
         if lines.waiters.len() >= limits::MAX_LIFELINES {
             return false;
         }
-        lines.waiters.push_back((p, now));
+        lines.waiters.push_back(Waiter { node: p, since: now, wait });
         let divided = |l: &crate::io::LaunchId| self.launches.get(l).is_some_and(|l| l.bag.is_some());
         if job.work.launches.iter().any(divided) {
             self.timers.ensure(Timer::Lifeline(id), now + RETRY);
@@ -61,9 +71,9 @@ impl Node {
     }
 
     /// Answers a thief for whom there is nothing.
-    pub(super) fn remember_or_refuse(&mut self, id: JobId, p: NodeId, token: Token) {
+    pub(super) fn remember_or_refuse(&mut self, id: JobId, p: NodeId, wait: Span, token: Token) {
         let Some(epoch) = self.jobs.get(&id).map(|j| j.epoch) else { return self.refuse(token, Refusal::UnknownJob) };
-        if self.remember_waiter(id, p) {
+        if self.remember_waiter(id, p, wait) {
             return self.respond(token, Response::Waiting);
         }
         self.respond(token, Response::Stolen { epoch, runs: Vec::new(), bags: Vec::new(), manifest: None });
@@ -77,12 +87,13 @@ impl Node {
         for _ in 0..limits::MAX_LIFELINES {
             let Some(job) = self.jobs.get_mut(&id).filter(|j| j.state == JobState::Active) else { return };
             // Whoever came last is the least likely to have found something elsewhere.
-            let Some((p, since)) = job.work.lines.waiters.pop_back() else { return };
+            let Some(waiter) = job.work.lines.waiters.pop_back() else { return };
+            let (p, since) = (waiter.node, waiter.since);
             let usable = self.peers.get(&p).is_some_and(|p| p.alive() && p.connected);
             if !usable || now.since(since).0 > oldest {
                 continue;
             }
-            if self.give_spare(id, p) {
+            if self.give_spare(id, waiter) {
                 continue;
             }
             let Some(job) = self.jobs.get_mut(&id) else { return };
@@ -94,20 +105,21 @@ impl Node {
                 continue;
             }
             let Some(job) = self.jobs.get_mut(&id) else { return };
-            job.work.lines.waiters.push_back((p, since));
+            job.work.lines.waiters.push_back(waiter);
             return;
         }
     }
 
-    /// Gives `p` a part or tasks that nobody has begun, if this node has some to spare.
-    fn give_spare(&mut self, id: JobId, p: NodeId) -> bool {
+    /// Gives somebody a part or tasks that nobody has begun, if this node has some to spare.
+    fn give_spare(&mut self, id: JobId, waiter: Waiter) -> bool {
+        let p = waiter.node;
         let (mut runs, mut bags) = (Vec::new(), Vec::new());
         if let Some((_, _, granted)) = self.grant_bags(id, p, 1) {
             bags = granted;
         } else if let Some(bag) = self.pass_on(id, p) {
             bags.push(bag);
         } else {
-            runs = self.yield_tail(id, p, u32::MAX, 0);
+            runs = self.yield_tail(id, p, u32::MAX, Thief { idle: 0, wait: waiter.wait });
         }
         if runs.is_empty() && bags.is_empty() {
             return false;

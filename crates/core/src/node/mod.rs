@@ -25,6 +25,7 @@ mod membership;
 mod office;
 mod outbox;
 mod owner;
+mod placement;
 mod replicate;
 mod revoke;
 mod seek;
@@ -54,6 +55,7 @@ use bags::{Ask, BagRun};
 use commits::Commits;
 use job::{Job, Tag};
 use membership::Peer;
+use placement::Thief;
 use timers::{Timer, Timers};
 
 /// What a request was for.
@@ -146,12 +148,14 @@ struct Running {
     slot: u16,
     /// What it takes of the slot's depth.
     weight: u8,
-    /// Since when it has been the first of its slot.
+    /// Since when it has been the first of its slot, with its inputs here.
     since: Timestamp,
-    /// Its inputs are on their way: nothing of it executes yet.
-    staging: bool,
+    /// Since when its inputs are on their way: nothing of it executes yet.
+    staging: Option<Timestamp>,
     /// It was told to end: nobody waits for what it does.
     unwanted: bool,
+    /// Its inputs had to come from elsewhere, now or ahead of time.
+    fetched: bool,
     /// It is a divided task.
     bag: Option<BagRun>,
 }
@@ -365,6 +369,7 @@ impl Node {
             Input::FetchFailed(f, why) => self.on_fetch_failed(f, why),
             Input::Staging(launch) => self.on_staging(launch, true),
             Input::Staged(launch) => self.on_staging(launch, false),
+            Input::FetchedAhead { job, tasks, here } => self.on_fetched_ahead(job, tasks, here),
             Input::Finished { launch, runs } => self.on_finished(launch, runs),
             Input::Split { launch, ask, bag } => self.on_split(launch, ask, bag),
             Input::Bag { launch, tally, rest, wall_us } => self.on_bag(launch, tally, rest, wall_us),
@@ -551,7 +556,7 @@ impl Node {
             Request::Claim { job, want, idle, need_manifest } => {
                 self.on_claim(from, token, job, want, idle, need_manifest);
             }
-            Request::Steal { job, want, idle } => self.on_steal(from, token, job, want, idle),
+            Request::Steal { job, want, idle, wait } => self.on_steal(from, token, job, want, Thief { idle, wait }),
             Request::Replicate(m) => self.on_replicate(from, token, m),
             Request::Manifest(job) => {
                 let found = self.jobs.get(&job).map(|j| (*j.signed).clone());
@@ -560,7 +565,9 @@ impl Node {
                     None => self.refuse(token, Refusal::UnknownJob),
                 }
             }
-            Request::Digest { job, buckets, from: first } => self.on_digest(from, token, job, buckets, first),
+            Request::Digest { job, buckets, from: first, keeps } => {
+                self.on_digest(from, token, job, buckets, first, keeps);
+            }
             Request::GetFacts { job, facts } => {
                 let facts = facts.into_iter().take(4096).collect();
                 self.emit(Output::RespondFacts(token, job, facts));

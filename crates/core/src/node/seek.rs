@@ -9,6 +9,7 @@ use filch_types::{Epoch, JobId, NodeId, Timestamp, limits};
 use super::bags::Want;
 use super::beats::remove_counted;
 use super::job::{CAREFUL, COPY, Tag, lease_run};
+use super::placement::Thief;
 use super::{Asked, Node, Timer};
 use crate::Mutant;
 use crate::io::{Event, Token};
@@ -46,7 +47,11 @@ impl Node {
                 None => slots,
             };
             let here = w.queue.len() + w.running.len() + w.bags.here();
-            let want = desired.saturating_sub(here);
+            let (ending, next) = self.about_to_end(id);
+            if let Some(next) = next {
+                wake = Some(wake.map_or(next, |at| at.min(next)));
+            }
+            let want = desired.saturating_sub(here.saturating_sub(ending));
             // A job behind others only gets what they leave idle.
             if want == 0 || (here == 0 && hoped >= slots && w.task_ns.is_none_or(|ns| ns / 1000 > ahead)) {
                 continue;
@@ -84,7 +89,7 @@ impl Node {
         let Some(job) = self.jobs.get(&id) else { return true };
         let slots = self.slots.len().max(1) as u64;
         let rtt = job.work.victims.front().and_then(|(v, _)| self.peers.get(v)).map_or(0, |p| p.rtt.0);
-        let soon = (2 * rtt).max(2 * self.cfg.timing.batch.0);
+        let soon = (2 * rtt).max(2 * self.cfg.timing.batch.0) + self.inputs_wait(id).0;
         let queue = job.work.queue.len();
         match job.work.task_ns {
             Some(ns) => queue.saturating_mul(ns) / 1000 / slots < soon,
@@ -101,9 +106,9 @@ impl Node {
             job.work.asking = true;
             job.work.lines.asked = asked.len();
             self.counters.steal_requests += asked.len() as u64;
-            let idle = self.idle_slots();
+            let (idle, wait) = (self.idle_slots(), self.inputs_wait(id));
             for (victim, _) in asked {
-                self.ask(victim, Request::Steal { job: id, want, idle }, Asked::Steal(id));
+                self.ask(victim, Request::Steal { job: id, want, idle, wait }, Asked::Steal(id));
             }
             return;
         }
@@ -144,8 +149,9 @@ impl Node {
     /// Whom to ask next. Of a divided task anybody may have a part to give; and whoever has none now remembers who asked.
     fn set_victims(&mut self, id: JobId, victims: Vec<(NodeId, u32)>) {
         let (me, lines) = (self.id, usize::from(self.cfg.timing.lifelines));
+        let victims = victims.into_iter().filter(|(n, _)| *n != me).take(4).collect();
+        let mut list = VecDeque::from(self.nearest(victims));
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let mut list: VecDeque<(NodeId, u32)> = victims.into_iter().filter(|(n, _)| *n != me).take(4).collect();
         if job.fold.tree().any() {
             job.work.lines.left = 0;
             // What a steward knows of parts is as old as the last results. If all waited where it points to, nobody would wait at
@@ -287,12 +293,12 @@ impl Node {
     }
 
     /// A thief asks: it gets tasks that have not started, a part that has not, a part of what runs, or is remembered.
-    pub(super) fn on_steal(&mut self, from: NodeId, token: Token, id: JobId, want: u32, idle: u16) {
+    pub(super) fn on_steal(&mut self, from: NodeId, token: Token, id: JobId, want: u32, thief: Thief) {
         let neither = self.planted(Mutant::StealNeitherKeeps);
         if !self.jobs.contains_key(&id) {
             return self.refuse(token, Refusal::UnknownJob);
         }
-        let runs = self.yield_tail(id, from, want, idle);
+        let runs = self.yield_tail(id, from, want, thief);
         let Some(job) = self.jobs.get(&id) else { return };
         let (epoch, active, held) = (job.epoch, job.state == JobState::Active, self.now < job.work.lease_until);
         if !runs.is_empty() {
@@ -307,14 +313,15 @@ impl Node {
         {
             return self.respond(token, Response::Stolen { epoch, runs, bags: vec![bag], manifest: None });
         }
-        if active && held && idle > 0 && self.ask_split(id, Want::Thief(from, token)) {
+        if active && held && thief.idle > 0 && self.ask_split(id, Want::Thief(from, token)) {
             return;
         }
-        self.remember_or_refuse(id, from, token);
+        self.remember_or_refuse(id, from, thief.wait, token);
     }
 
-    /// Takes up to half of what has not started from the end of the queue, for somebody else; never crumbs.
-    pub(super) fn yield_tail(&mut self, id: JobId, to: NodeId, want: u32, idle: u16) -> Vec<LeaseRun> {
+    /// Takes up to half of what has not started from the end of the queue, for somebody else; never crumbs, nor what would begin
+    /// here before its inputs are there.
+    pub(super) fn yield_tail(&mut self, id: JobId, to: NodeId, want: u32, thief: Thief) -> Vec<LeaseRun> {
         let both_keep = self.planted(Mutant::StealBothKeep);
         let rtt = self.peers.get(&to).map_or(Span::millis(1), |p| p.rtt);
         let slots = self.slots.len().max(1) as u64;
@@ -322,13 +329,13 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return Vec::new() };
         let w = &mut job.work;
         let work_us = w.queue.len().saturating_mul(w.task_ns.unwrap_or(u64::MAX)) / 1000 / slots;
-        let crumbs = work_us < 2 * rtt.0.max(200);
+        let crumbs = work_us < (2 * rtt.0.max(200)).saturating_add(thief.wait.0);
         let mut runs = Vec::new();
         if crumbs || now >= w.lease_until || job.state != JobState::Active || w.given.len() >= 1024 {
             return runs;
         }
         // Half, so that both end up with the same; two busy nodes would pass the odd one back and forth.
-        let half = (w.queue.len() / 2).max(w.queue.len().min(u64::from(idle)));
+        let half = (w.queue.len() / 2).max(w.queue.len().min(u64::from(thief.idle)));
         let mut left = half.min(u64::from(want.max(1))) as u32;
         while left > 0 && runs.len() < limits::MAX_GRANT_RUNS {
             let Some((r, tag)) = w.queue.take_back(left) else { break };
@@ -337,6 +344,7 @@ impl Node {
                 break;
             }
             self.queued -= u64::from(r.len());
+            w.supply.begins(r);
             let run = lease_run(r, Tag { attempt: tag.attempt, hops: tag.hops + 1 });
             if both_keep {
                 w.queue.insert(r, tag);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use filch_types::fact::FactBody;
 use filch_types::ranges::{Range, RangeMap, RangeSet};
 use filch_types::result::{Cause, Outcome, TaskOutput};
+use filch_types::time::Span;
 use filch_types::wire::{JobState, LeaseRun, Refusal, Response};
 use filch_types::{BagId, Epoch, JobId, NodeId, ResultRun, limits};
 
@@ -88,7 +89,7 @@ impl Node {
             }
             None => {
                 if self.jobs.get(&id).is_some_and(|j| j.fold.tree().any()) {
-                    self.remember_waiter(id, from);
+                    self.remember_waiter(id, from, Span::default());
                 }
                 self.respond(token, Response::Nothing { steward: self.id, victims, state });
             }
@@ -267,7 +268,7 @@ impl Node {
             again = true;
         }
         if again {
-            self.timers.sooner(Timer::Announce(id), self.now + filch_types::time::Span::millis(20));
+            self.timers.sooner(Timer::Announce(id), self.now + Span::millis(20));
         }
     }
 

@@ -18,7 +18,13 @@ fn weight(run: &ResultRun) -> usize {
 impl Node {
     pub(super) fn on_staging(&mut self, launch: LaunchId, waits: bool) {
         if let Some(l) = self.launches.get_mut(&launch) {
-            l.staging = waits;
+            let began = std::mem::replace(&mut l.staging, waits.then_some(self.now));
+            l.fetched = true;
+            if let (false, Some(asked)) = (waits, began) {
+                l.since = self.now;
+                let (id, took) = (l.job, self.now.since(asked));
+                self.inputs_took(id, took);
+            }
         }
     }
 
@@ -29,7 +35,7 @@ impl Node {
         let mut out = filch_types::RangeSet::default();
         for l in self.launches.values() {
             let first = seen.get_mut(usize::from(l.slot)).is_some_and(|s| !std::mem::replace(s, true));
-            let begun = !l.staging && self.now.since(l.since) >= self.cfg.timing.batch;
+            let begun = l.staging.is_none() && self.now.since(l.since) >= self.cfg.timing.batch;
             // Parts are charged by their own names.
             let begun = begun && l.bag.as_ref().and_then(|run| super::bag_leases::part(run.task)).is_none();
             if first && begun && l.job == id {
@@ -145,8 +151,11 @@ impl Node {
         if !l.left.is_empty() {
             return;
         }
-        let (id, slot, weight) = (l.job, usize::from(l.slot), l.weight);
+        let (id, slot, weight, fetched) = (l.job, usize::from(l.slot), l.weight, l.fetched);
         self.launches.remove(&launch);
+        if !fetched {
+            self.inputs_took(id, Span(0));
+        }
         // The next one of the slot begins only now.
         let now = self.now;
         if let Some(next) = self.launches.values_mut().find(|l| usize::from(l.slot) == slot) {

@@ -10,6 +10,7 @@ use filch_core::config::Config;
 use filch_core::io::{ClientId, Launch, Reply, Ticket, Token};
 use filch_core::{Event, Input, Node, Output, Timing};
 use filch_types::manifest::{Generator, Group, Program, TaskLimits};
+use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::sign::Simulated;
 use filch_types::time::Span;
@@ -73,6 +74,8 @@ pub struct World {
     pub launches: u64,
     /// Links that carry nothing.
     pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// Inputs that were asked for ahead.
+    pub ahead: Vec<(NodeId, Range)>,
     tokens: BTreeMap<u64, (NodeId, filch_core::ReqId)>,
     next: u64,
     pub replies: Vec<(NodeId, Reply)>,
@@ -97,6 +100,7 @@ impl World {
             full: BTreeSet::new(),
             launches: 0,
             cut: BTreeSet::new(),
+            ahead: vec![],
             tokens: BTreeMap::new(),
             next: 0,
             replies: vec![],
@@ -336,6 +340,10 @@ impl World {
                         let why = "stopped".to_owned();
                         self.inbox.push_back((who, Input::Bounced { launch: l, tasks: launch.tasks, why }));
                     }
+                }
+                Output::FetchAhead { job, tasks, .. } => {
+                    self.ahead.push((n, tasks));
+                    self.inbox.push_back((n, Input::FetchedAhead { job, tasks, here: true }));
                 }
                 Output::Reply(_, r) => self.replies.push((n, r)),
                 Output::Event(e) => self.events.push((n, e)),

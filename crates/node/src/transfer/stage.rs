@@ -8,8 +8,9 @@ use filch_core::{AskId, Part};
 use filch_core::{Input, Launch, LaunchId};
 use filch_exec::{Batch, Exec};
 use filch_types::manifest::{Generator, Group};
+use filch_types::ranges::Range;
 use filch_types::time::Span;
-use filch_types::{BlobId, Content, JobId};
+use filch_types::{BlobId, Content, JobId, Manifest, NodeId};
 
 use super::closure::{HoldError, Holder, blocking, items_have_inputs};
 use super::lists::List;
@@ -58,8 +59,25 @@ enum Need {
     List(BlobId, u64),
 }
 
-fn need(launch: &Launch) -> Option<(Need, &Group, u32)> {
-    let (_, group, number) = launch.manifest.spec.locate(launch.tasks.lo)?;
+/// Tasks of one group that need their inputs, and who may have them.
+struct Wanted<'a> {
+    job: JobId,
+    manifest: &'a Manifest,
+    tasks: Range,
+    from: &'a [NodeId],
+    /// The blob that a part of a divided task is.
+    bag: Option<(BlobId, u64)>,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(launch: &'a Launch) -> Self {
+        let (job, tasks) = (launch.job, launch.tasks);
+        Self { job, manifest: &launch.manifest, tasks, from: &launch.from, bag: bag(launch) }
+    }
+}
+
+fn need<'a>(wanted: &Wanted<'a>) -> Option<(Need, &'a Group, u32)> {
+    let (_, group, number) = wanted.manifest.spec.locate(wanted.tasks.lo)?;
     let need = match group.tasks {
         Generator::Items { list, len, .. } => Need::List(list, len),
         Generator::Once | Generator::Array { .. } => Need::Nothing,
@@ -120,7 +138,7 @@ impl Stager {
 
     /// Starts the launch, now or once its inputs are here. Does not block.
     pub fn launch(self: &Arc<Self>, launch: Launch) {
-        if self.ready(&launch) {
+        if self.ready(&Wanted::of(&launch)) {
             return self.exec.start(batch(launch));
         }
         let me = self.clone();
@@ -128,7 +146,7 @@ impl Stager {
         self.inbox.push(Input::Staging(id));
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let task = self.runtime.spawn(async move {
-            let (tasks, staged) = (launch.tasks, me.stage(&launch).await);
+            let (tasks, staged) = (launch.tasks, me.stage(&Wanted::of(&launch)).await);
             let mut waiting = me.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             // Whoever takes it out of the table decides: this task, or `stop`.
             if waiting.remove(&id).is_none() {
@@ -145,6 +163,16 @@ impl Stager {
             }
         });
         waiting.insert(id, task.abort_handle());
+    }
+
+    /// Fetches what will be needed soon. Does not block; the core has no more of these open than it has slots.
+    pub fn fetch_ahead(self: &Arc<Self>, job: JobId, manifest: Arc<Manifest>, tasks: Range, from: Vec<NodeId>) {
+        let me = self.clone();
+        self.runtime.spawn(async move {
+            let wanted = Wanted { job, manifest: &manifest, tasks, from: &from, bag: None };
+            let here = me.ready(&wanted) || me.stage(&wanted).await.is_ok();
+            me.inbox.push(Input::FetchedAhead { job, tasks, here });
+        });
     }
 
     /// Ends a launch, wherever it is. What was waiting comes back as bounced.
@@ -174,9 +202,9 @@ impl Stager {
     }
 
     /// Whether everything is here, answered without blocking for long.
-    fn ready(&self, launch: &Launch) -> bool {
-        let Some((need, group, number)) = need(launch) else { return true };
-        if bag(launch).is_some_and(|(id, _)| !self.holder.store.has(id)) {
+    fn ready(&self, wanted: &Wanted<'_>) -> bool {
+        let Some((need, group, number)) = need(wanted) else { return true };
+        if wanted.bag.is_some_and(|(id, _)| !self.holder.store.has(id)) {
             return false;
         }
         if let Need::Nothing = need
@@ -184,7 +212,7 @@ impl Stager {
         {
             return true;
         }
-        if self.held.has(launch.job) {
+        if self.held.has(wanted.job) {
             return true;
         }
         let store = &self.holder.store;
@@ -193,41 +221,41 @@ impl Stager {
         }
         match need {
             Need::Nothing => true,
-            Need::List(list, ..) if !items_have_inputs(&launch.manifest) => store.has(list),
+            Need::List(list, ..) if !items_have_inputs(wanted.manifest) => store.has(list),
             Need::List(list, ..) => match self.holder.lists.cached(list) {
-                Some(list) => item_inputs(&list, number, launch.tasks.len())
+                Some(list) => item_inputs(&list, number, wanted.tasks.len())
                     .is_ok_and(|inputs| inputs.iter().all(|(id, _)| store.has(*id))),
                 None => false,
             },
         }
     }
 
-    async fn stage(&self, launch: &Launch) -> Result<(), HoldError> {
-        let Some((need, group, number)) = need(launch) else { return Ok(()) };
+    async fn stage(&self, wanted: &Wanted<'_>) -> Result<(), HoldError> {
+        let Some((need, group, number)) = need(wanted) else { return Ok(()) };
         let mut direct: Vec<(BlobId, u64)> = group.inputs.iter().map(|f| (f.blob, f.len)).collect();
         if let Need::List(list, len) = need {
             direct.push((list, len));
         }
-        direct.extend(bag(launch));
-        self.get(launch, direct).await?;
+        direct.extend(wanted.bag);
+        self.get(wanted, direct).await?;
         if let Need::List(list, len) = need
-            && items_have_inputs(&launch.manifest)
+            && items_have_inputs(wanted.manifest)
         {
-            let (lists, count) = (self.holder.lists.clone(), launch.tasks.len());
+            let (lists, count) = (self.holder.lists.clone(), wanted.tasks.len());
             let inputs = blocking(move || {
                 let reader = lists.get(list, len)?;
                 Ok(item_inputs(&reader, number, count)
                     .map_err(|source| super::lists::ListError::Format { id: list, source })?)
             })
             .await?;
-            self.get(launch, inputs).await?;
+            self.get(wanted, inputs).await?;
         }
         Ok(())
     }
 
     /// Fetches, and keeps as long as the job is known here. Not synced: a crash only means to fetch again.
-    async fn get(&self, launch: &Launch, blobs: Vec<(BlobId, u64)>) -> Result<(), HoldError> {
-        self.holder.keep(launch.job, &blobs).await?;
-        Ok(self.holder.fetcher.fetch(&blobs, &launch.from, &|_| ()).await?)
+    async fn get(&self, wanted: &Wanted<'_>, blobs: Vec<(BlobId, u64)>) -> Result<(), HoldError> {
+        self.holder.keep(wanted.job, &blobs).await?;
+        Ok(self.holder.fetcher.fetch(&blobs, wanted.from, &|_| ()).await?)
     }
 }

@@ -107,7 +107,9 @@ impl Oracle for L7 {
         let thin = live_jobs(world).iter().any(|j| copies(world, *j).is_some_and(|(have, want)| have < want));
         // A job that was never accepted and whose inputs went with its owner stands still, and is not quiet.
         let stuck = views(world).any(|v| v.role == Role::Replica && v.state == JobState::Active);
-        self.before = (!thin && !stuck).then_some((world.now, world.stats));
+        // Nor is a cluster whose copies do not agree yet (L2 sees that they come to).
+        let behind = super::l2::L2.waits(world).is_some();
+        self.before = (!thin && !stuck && !behind).then_some((world.now, world.stats));
     }
 
     fn at_end(&mut self, world: &World) -> Result<(), String> {

@@ -6,6 +6,7 @@ use filch_types::wire::JobState;
 use filch_types::{BlobId, JobId};
 
 use super::{Ev, World};
+use crate::host::FetchFor;
 use crate::oracle::Seen;
 use crate::timeline::Mark;
 
@@ -193,6 +194,10 @@ impl World {
             Output::Release(job) => self.release(h, job),
             Output::Launch(launch) => self.launch(h, launch),
             Output::Stop(launch) => self.stop(h, launch),
+            Output::FetchAhead { job, tasks, from, .. } => {
+                let needed = self.info(job).map(|info| self.inputs(&info, tasks)).unwrap_or_default();
+                self.fetch(h, FetchFor::Ahead(tasks), job, needed, from);
+            }
             Output::Split { launch, ask, least } => self.ask_split(h, launch, ask, least.0),
             Output::Checkpoint(launch) => self.checkpoint(h, launch),
             Output::Reply(client, reply) => self.client_reply(h, client, reply),
