@@ -63,6 +63,8 @@ pub struct Timing {
     pub quiet_min: Span,
     /// See `quiet_min`.
     pub quiet_max: Span,
+    /// The shortest one for parts of divided tasks: a neighbour that has not heard of the job yet remembers nobody.
+    pub quiet_parts: Span,
     /// A running bag ends itself at the latest so long after it first gave away a part: what a death undoes stays small.
     pub bag_gift: Span,
     /// The same after its start.
@@ -123,6 +125,7 @@ impl Default for Timing {
             ahead: Span::secs(2),
             quiet_min: Span::millis(20),
             quiet_max: Span::secs(2),
+            quiet_parts: Span::millis(2),
             bag_gift: Span::millis(50),
             bag_run: Span::secs(2),
             bag_flush: Span::millis(2),

@@ -221,6 +221,40 @@ fn who_got_nothing_is_given_a_part_as_soon_as_there_is_one() {
     assert_eq!(split(&a.pass(20)), None, "one gift for one lifeline");
 }
 
+/// Whom a node asks for a part.
+fn steals(out: &[Output]) -> Vec<(NodeId, filch_core::ReqId)> {
+    let asked = out.iter().filter_map(|o| match o {
+        Output::Request(to, req, Request::Steal { .. }) => Some((*to, *req)),
+        _ => None,
+    });
+    asked.collect()
+}
+
+#[test]
+fn who_got_a_part_does_not_pause_because_somebody_else_had_none() {
+    // One slot runs the whole, the other one is idle.
+    let (mut a, _) = Owner::new(2, &[]);
+    (2..=5).for_each(|p| a.peer(p));
+    let out = a.pass(50);
+    let asked = steals(&out);
+    assert_eq!(asked.len(), 2, "two at a time: {asked:?}");
+    let none = || Response::Stolen { epoch: Epoch::FIRST, runs: vec![], bags: vec![], manifest: None };
+    let out = a.give(Input::Response(asked[0].1, none()));
+    let next = steals(&out);
+    assert_eq!(next.len(), 1, "one that is slow to answer does not keep the others from being asked");
+    let given = GivenBag { root: 0, parent: ROOT, parent_attempt: 1, number: 0, attempt: 1, hops: 0, bag: bag(7) };
+    let out = a.give(Input::Response(
+        asked[1].1,
+        Response::Stolen { epoch: Epoch::FIRST, runs: vec![], bags: vec![given], manifest: None },
+    ));
+    let part = launches(&out).pop().expect("begins");
+    assert_eq!(steals(&out), [], "no slot is idle");
+    let out = a.give(Input::Response(next[0].1, none()));
+    assert_eq!(steals(&out), []);
+    let out = a.give(Input::Bag { launch: part.id, tally: vec![1], rest: None, wall_us: 5 });
+    assert!(!steals(&out).is_empty(), "asks again at once");
+}
+
 #[test]
 fn a_part_runs_no_longer_than_its_time() {
     let (mut a, launch) = Owner::new(1, &[]);

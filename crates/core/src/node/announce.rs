@@ -121,6 +121,7 @@ impl Node {
                 job.work.next_ask = self.now;
                 job.work.backoff = 0;
                 job.work.victims.clear();
+                job.work.lines.dry = false;
             }
             if again {
                 self.set_runnable(id, true);

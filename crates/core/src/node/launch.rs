@@ -158,7 +158,8 @@ impl Node {
         self.counters.launched += u64::from(b.tasks.len());
         let (job, tasks, tag, slot) = (b.job, b.tasks, b.tag, b.slot as u16);
         let (since, weight, fetched, bag) = (self.now, b.weight, b.fetched, b.bag);
-        let running = Running { job, left: tasks, tag, slot, weight, since, staging: None, unwanted: false, fetched, bag };
+        let running =
+            Running { job, left: tasks, tag, slot, weight, since, staging: None, unwanted: false, fetched, bag };
         self.launches.insert(b.launch, running);
         let attempt = tag.attempt;
         self.emit(Output::Launch(Launch { id: b.launch, job, manifest, tasks, attempt, slot, from, bag: b.part }));

@@ -36,6 +36,11 @@ pub(crate) struct Lifelines {
     pub left: u8,
     /// Peers that it has asked for a part and that have not answered.
     pub asked: usize,
+    /// It has asked around among its neighbours, and its steward, since it last had work or paused.
+    pub around: bool,
+    pub claimed: bool,
+    /// The steward had nothing when it was last asked, and has not said since that it has.
+    pub dry: bool,
     /// Calls to split that are for a waiter.
     open: usize,
 }
@@ -46,6 +51,10 @@ impl Lifelines {
         if !self.waiters.iter().any(|w| w.node == node) {
             self.waiters.push_back(Waiter { node, since, wait: Span(0) });
         }
+    }
+    /// This node has come by work, or pauses: the next time, it begins anew.
+    pub fn new_round(&mut self) {
+        (self.around, self.claimed) = (false, false);
     }
     pub fn answered(&mut self) {
         self.open = self.open.saturating_sub(1);
@@ -180,6 +189,7 @@ impl Node {
             }
         }
         job.work.lines.left = 0;
+        job.work.lines.new_round();
         job.work.backoff = 0;
         job.work.next_ask = self.now;
         // Nothing starts beyond the lease that this node last had (P8); its steward renews it when it hears what is here.

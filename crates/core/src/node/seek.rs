@@ -99,12 +99,21 @@ impl Node {
 
     fn ask_for_work(&mut self, id: JobId, want: u32) {
         let me = self.id;
+        // Neighbours come first: a steward knows of parts by results only, and thousands would have to connect to it. But without a lease
+        // of it nothing starts.
+        let Some(job) = self.jobs.get(&id) else { return };
+        if job.work.lines.dry && job.work.victims.is_empty() && job.steward_id != me && self.now < job.work.lease_until
+        {
+            self.turn_to_neighbours(id);
+        }
         let Some(job) = self.jobs.get_mut(&id) else { return };
         if !job.work.victims.is_empty() {
             let at_once = if job.fold.tree().any() { usize::from(self.cfg.timing.asks.max(1)) } else { 1 };
-            let asked: Vec<_> = (0..at_once).filter_map(|_| job.work.victims.pop_front()).collect();
+            // One that is slow to answer must not keep the others from being asked.
+            let more = at_once.saturating_sub(job.work.lines.asked).max(1);
+            let asked: Vec<_> = (0..more).filter_map(|_| job.work.victims.pop_front()).collect();
             job.work.asking = true;
-            job.work.lines.asked = asked.len();
+            job.work.lines.asked += asked.len();
             self.counters.steal_requests += asked.len() as u64;
             let (idle, wait) = (self.idle_slots(), self.inputs_wait(id));
             for (victim, _) in asked {
@@ -112,7 +121,7 @@ impl Node {
             }
             return;
         }
-        job.work.lines.asked = 0;
+        job.work.lines.claimed = true;
         let steward = job.steward_id;
         if steward == me {
             return self.claim_from_self(id, want);
@@ -146,26 +155,40 @@ impl Node {
         }
     }
 
-    /// Whom to ask next. Of a divided task anybody may have a part to give; and whoever has none now remembers who asked.
+    /// Whom to ask next, by the steward, which has nothing itself.
     fn set_victims(&mut self, id: JobId, victims: Vec<(NodeId, u32)>) {
-        let (me, lines) = (self.id, usize::from(self.cfg.timing.lifelines));
+        let me = self.id;
         let victims = victims.into_iter().filter(|(n, _)| *n != me).take(4).collect();
         let mut list = VecDeque::from(self.nearest(victims));
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.work.lines.dry = true;
         if job.fold.tree().any() {
-            job.work.lines.left = 0;
             // What a steward knows of parts is as old as the last results. If all waited where it points to, nobody would wait at
-            // those who have come by work since; so most ask around among their neighbours, and gifts spread from each to each.
+            // those who have come by work since.
             list.truncate(HINTS);
-            let needs = job.needs.clone();
-            let mut others = self.usable_peers();
-            let fits = |h: &Hello| h.slots > 0 && needs.iter().all(|n| h.offers.contains(n));
-            others.retain(|p| self.peers.get(p).and_then(|p| p.hello.as_ref()).is_some_and(fits));
-            while list.len() < lines && !others.is_empty() {
-                let p = others.swap_remove(self.below(others.len()));
-                if !list.iter().any(|(n, _)| *n == p) {
-                    list.push_front((p, 0));
-                }
+        }
+        job.work.victims = list;
+        self.turn_to_neighbours(id);
+    }
+
+    /// Of a divided task anybody may have a part to give; and whoever has none now remembers who asked. So idle nodes ask around among
+    /// their neighbours, and gifts spread from each to each.
+    fn turn_to_neighbours(&mut self, id: JobId) {
+        let lines = usize::from(self.cfg.timing.lifelines);
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if !job.fold.tree().any() || std::mem::replace(&mut job.work.lines.around, true) {
+            return;
+        }
+        job.work.lines.left = 0;
+        let needs = job.needs.clone();
+        let mut list = std::mem::take(&mut job.work.victims);
+        let mut others = self.usable_peers();
+        let fits = |h: &Hello| h.slots > 0 && needs.iter().all(|n| h.offers.contains(n));
+        others.retain(|p| self.peers.get(p).and_then(|p| p.hello.as_ref()).is_some_and(fits));
+        while list.len() < lines && !others.is_empty() {
+            let p = others.swap_remove(self.below(others.len()));
+            if !list.iter().any(|(n, _)| *n == p) {
+                list.push_front((p, 0));
             }
         }
         if let Some(job) = self.jobs.get_mut(&id) {
@@ -173,12 +196,29 @@ impl Node {
         }
     }
 
+    /// One that was asked has nothing: the next of the list may, then the steward.
+    fn next_or_no_luck(&mut self, id: JobId) {
+        let slots = self.slots.len().max(1) as u64;
+        let Some(w) = self.jobs.get_mut(&id).map(|j| &mut j.work) else { return };
+        if !w.victims.is_empty() || (w.lines.around && !w.lines.claimed) {
+            w.asking = false;
+        } else if w.bags.here() >= slots {
+            // Somebody else had something: no reason to pause once it is done.
+            w.asking &= w.lines.asked > 0;
+        } else if w.lines.asked == 0 {
+            self.no_luck(id);
+        }
+    }
+
     /// Nothing was to be had: goes quiet for longer and longer, until it hears of work.
     pub(super) fn no_luck(&mut self, id: JobId) {
         let t = &self.cfg.timing;
+        let parts_min = t.quiet_parts.0;
         let (min, max) = (t.quiet_min.0, if self.planted(Mutant::NoBackOff) { t.quiet_min.0 } else { t.quiet_max.0 });
         let Some(job) = self.jobs.get_mut(&id) else { return };
+        let min = if job.fold.tree().any() { parts_min } else { min };
         job.work.asking = false;
+        job.work.lines.new_round();
         job.work.backoff = (job.work.backoff * 2).clamp(min, max);
         job.work.next_ask = (self.now + Span(job.work.backoff)).max(job.quiet_until);
         let at = job.work.next_ask;
@@ -213,6 +253,7 @@ impl Node {
         job.work.asking = false;
         job.work.backoff = 0;
         job.work.lines.left = 0;
+        job.work.lines.new_round();
         job.work.next_ask = self.now;
         if let Some(grant) = grant {
             if epoch < job.epoch {
@@ -360,6 +401,8 @@ impl Node {
     }
 
     pub(super) fn on_steal_answer(&mut self, from: NodeId, sent: Timestamp, id: JobId, r: Response) {
+        let Some(lines) = self.jobs.get_mut(&id).map(|j| &mut j.work.lines) else { return };
+        lines.asked = lines.asked.saturating_sub(1);
         match r {
             Response::Stolen { epoch, runs, bags, .. } if !runs.is_empty() || !bags.is_empty() => {
                 let tasks = runs.iter().fold(bags.len() as u32, |n, r| n.saturating_add(r.count));
@@ -375,12 +418,8 @@ impl Node {
             }
             r => {
                 let Some(job) = self.jobs.get_mut(&id) else { return };
-                job.work.lines.asked = job.work.lines.asked.saturating_sub(1);
-                job.work.asking &= job.work.lines.asked > 0;
                 job.work.lines.left = job.work.lines.left.saturating_add(u8::from(r == Response::Waiting));
-                if job.work.victims.is_empty() {
-                    self.no_luck(id);
-                }
+                self.next_or_no_luck(id);
             }
         }
     }
