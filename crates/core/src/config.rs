@@ -173,4 +173,7 @@ pub enum Mutant {
     /// In the store of blobs: what arrives is not checked, nor what a crash left of a transfer.
     UncheckedTransfer,
     OwnPinsIgnored,
+    RottenRowsListed,
+    /// In the store of blobs: a start frees what no manifest names.
+    ResultsFreed,
 }

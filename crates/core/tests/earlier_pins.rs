@@ -199,3 +199,25 @@ fn p9_an_owner_pins_nothing_while_a_pin_of_its_own_comes_back() {
     assert_eq!(pinned(&pass(&mut a, 60)), []);
     assert_eq!(finals(&a.commit_all(&slow)).len(), 1);
 }
+
+/// Found by seed `disks 5562`: node 4 had joined R by a fact that went with the owner's disk, and was never asked.
+#[test]
+fn s5_who_asks_an_owner_to_keep_its_job_again_is_heard_before_it_pins() {
+    let (mut a, job, out) = asked(1);
+    a.peer(4);
+    let (owner, nonce, replicas) = (id(1), Nonce([9; 16]), vec![id(1), id(2), id(3)]);
+    let mut spec = spec(10);
+    spec.closure_blobs = 1;
+    let m = Manifest { owner, nonce, created_ms: 0, k: 3, r: 1, replicas, spec };
+    a.ask(4, Request::Replicate(SignedManifest::sign(&m, &Simulated(owner)).unwrap()));
+    assert!(out.iter().any(|o| matches!(o, Output::FetchClosure { .. })));
+    let out = a.give(Input::ClosureHeld(job));
+    a.commit_all(&out);
+    let mut out = tell(&mut a, 2, &[inline(job, 0)]);
+    for _ in 0..10 {
+        out.extend(pass(&mut a, 1));
+        out.extend(a.give(Input::Message(id(4), Message::Announce(vec![]))));
+    }
+    assert!(!asked_for_digest(&out, 4).is_empty());
+    assert_eq!(pinned(&out), []);
+}

@@ -663,6 +663,31 @@ fn p5_a_late_word_of_a_process_that_is_gone_does_not_stay_in_force() {
     assert!(accepted(&out), "its present store counts");
 }
 
+/// Found by seed `disks 7000032`: a heartbeat of the life before came after the hello of the new store, and counted for it.
+#[test]
+fn s1_a_late_digest_of_a_lost_store_is_no_copy_in_the_new_one() {
+    let mut a = Alone::new(1);
+    a.peer(2);
+    let (job, _) = a.submit(1, 2);
+    let accepted = |out: &[Output]| out.iter().any(|o| matches!(o, Output::Reply(_, Reply::Accepted { .. })));
+    let hello = Hello {
+        store: StoreId([8; 16]),
+        machine: MachineId([2; 16]),
+        boot: 1,
+        name: "n2".into(),
+        slots: 2,
+        offers: vec![],
+        draining: false,
+    };
+    a.ask(2, Request::Hello(hello));
+    let digests = vec![JobDigest { job, facts: 0, xor: filch_types::FactId::default(), held: true }];
+    let beat = Request::Beat(Beat { digests, ..Beat::default() });
+    assert!(!accepted(&a.ask(2, beat).1));
+    let (store, machine) = (StoreId([8; 16]), MachineId([2; 16]));
+    let out = a.give(Input::Message(id(2), Message::Held { job, store, machine }));
+    assert!(accepted(&out), "what names the new store counts at once");
+}
+
 #[test]
 fn a_cancel_after_the_end_changes_nothing() {
     let mut a = Alone::new(1);

@@ -2,11 +2,14 @@
 
 mod common;
 
+use common::alone::Alone;
 use common::{World, id, spec};
-use filch_core::Input;
 use filch_core::io::ClientId;
+use filch_core::{Input, Output};
+use filch_types::record::Record;
+use filch_types::sign::Simulated;
 use filch_types::wire::JobState;
-use filch_types::{FactBody, JobId};
+use filch_types::{FactBody, FactId, JobId, Manifest, Nonce, SignedManifest};
 
 fn results(f: &FactBody) -> bool {
     matches!(f, FactBody::Pack(_))
@@ -105,4 +108,32 @@ fn damage_that_is_told_again_and_again_costs_one_reading_at_a_time() {
     assert_eq!(w.facts_of(id(2), job).len(), w.facts_of(id(1), job).len());
     // And none of a job that is not there.
     w.input(id(2), Input::RowsLost(JobId([7; 32])));
+}
+
+/// Found by seeds of the `disks` profile: it sent the pack that it had no more for ever, and never forgot the job.
+#[test]
+fn p5_a_pack_that_the_ledger_lost_before_a_start_is_owed_no_more() {
+    for member in [false, true] {
+        let mut a = Alone::new(1);
+        let replicas = if member { vec![id(2), id(1)] } else { vec![id(2), id(3)] };
+        let (owner, nonce) = (id(2), Nonce([9; 16]));
+        let m = Manifest { owner, nonce, created_ms: 0, k: 2, r: 2, replicas, spec: spec(10) };
+        let signed = SignedManifest::sign(&m, &Simulated(owner)).unwrap();
+        let (job, pack) = (signed.job(), FactId([5; 32]));
+        a.node.restore(Record::Manifest(job, signed));
+        if member {
+            a.node.restore(Record::Held(job));
+        }
+        a.node.restore(Record::Outbox(job, pack));
+        let mut out = a.give(Input::PeerUp(id(2)));
+        let more = a.commit_all(&out);
+        out.extend(more);
+        let records = out.iter().filter_map(|o| match o {
+            Output::Commit { records, .. } => Some(records),
+            _ => None,
+        });
+        let records: Vec<&Record> = records.flatten().collect();
+        assert!(records.iter().any(|r| **r == Record::Lost(job, pack)), "{records:?}");
+        assert_eq!(records.iter().any(|r| **r == Record::Drop(job)), !member, "a helper has nothing left of it");
+    }
 }

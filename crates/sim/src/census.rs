@@ -70,6 +70,8 @@ fn event_kind(event: &Ev) -> &'static str {
         Ev::Kill { .. } => "kill",
         Ev::Staging { .. } => "staging",
         Ev::Scrub { .. } => "scrub",
+        Ev::ScrubRows { .. } => "scrub of rows",
+        Ev::RowsLost { .. } => "rows lost",
         Ev::ReadFacts { .. } => "read facts",
         Ev::Submit { .. } => "submit",
         Ev::Act { .. } => "client",

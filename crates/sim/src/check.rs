@@ -214,7 +214,7 @@ impl Planned {
             Fault::Loss { ppm, for_us } => (*for_us, *ppm),
             Fault::ClockJump { by_us, .. } => (*by_us, 0),
             Fault::Drain { back_us, .. } => (back_us.unwrap_or(0), 0),
-            Fault::BitRot { .. } | Fault::Forge { .. } | Fault::Leave { .. } => (0, 0),
+            Fault::BitRot { .. } | Fault::RowRot { .. } | Fault::Forge { .. } | Fault::Leave { .. } => (0, 0),
         };
         most("its time", us, MAX_US)?;
         most("ppm", ppm, MILLION)

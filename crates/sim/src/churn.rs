@@ -128,6 +128,7 @@ impl World {
                 (Some(Undo::DiskFast(node)), for_us)
             }
             Fault::BitRot { node } => return self.rot(node).then_some((None, 0)),
+            Fault::RowRot { node } => return self.rot_row(node).then_some((None, 0)),
             Fault::ClockJump { node, by_us } => {
                 let now = self.now;
                 self.hosts[node].clock.jump(now, by_us);
@@ -197,7 +198,9 @@ impl World {
             }
             let Some(kept) = self.hosts[h].disk.image.jobs.get(&job) else { continue };
             let elsewhere = |id| others().any(|o| self.has_result(o, job, id));
-            if !kept.facts.keys().filter(|id| !kept.outbox.contains(id)).all(elsewhere) {
+            // What is still owed was promised to nobody, unless a copy that counted has rotted since.
+            let rotted = |id| others().any(|o| self.hosts[o].lost(id));
+            if !kept.facts.keys().filter(|id| !kept.outbox.contains(id) || rotted(id)).all(elsewhere) {
                 return false;
             }
         }
@@ -253,6 +256,7 @@ impl World {
         host.node = None;
         host.paused = None;
         host.backlog.clear();
+        host.untold.clear();
         host.armed = None;
         host.fetches.clear();
         host.slots = vec![Slot::default(); slots];
@@ -270,6 +274,7 @@ impl World {
                 host.boot = 0;
                 host.rotten.clear();
                 host.decayed.clear();
+                host.perished.clear();
             }
             DiskAfter::RolledBack => {
                 let images = self.hosts[h].disk.older.len();
@@ -488,6 +493,8 @@ impl World {
         let extra = self.options.core_extra;
         let rest: Vec<usize> = order.into_iter().filter(|h| !core.contains(h)).take(extra).collect();
         core.extend(rest);
+        // Those who came last may lack something, too.
+        self.keep_sound_copies(&mut core);
         core
     }
 }

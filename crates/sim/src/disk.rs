@@ -19,6 +19,8 @@ pub struct Kept {
     pub held: bool,
     /// Facts.
     pub facts: BTreeMap<FactId, Arc<SignedFact>>,
+    /// Those of them whose rows rotted: nobody has noticed, and no read gives them.
+    pub bad: BTreeSet<FactId>,
     /// Own packs not yet acked.
     pub outbox: BTreeSet<FactId>,
     /// Highest round as steward.
@@ -56,12 +58,28 @@ impl Image {
             }
             Record::Lost(_, id) => {
                 kept.facts.remove(id);
+                kept.bad.remove(id);
                 kept.outbox.remove(id);
             }
             Record::Round(_, round) => kept.round = kept.round.max(*round),
             Record::Forget(_, f) => *kept = Kept { tombstone: Some(Arc::new(f.clone())), ..Kept::default() },
             Record::Drop(_) => {}
         }
+    }
+    /// Bit rot in the row of a fact; false if it is not here or has rotted before.
+    pub fn rot(&mut self, job: JobId, id: &FactId) -> bool {
+        let kept = self.jobs.get_mut(&job).filter(|k| k.facts.contains_key(id));
+        kept.is_some_and(|k| k.bad.insert(*id))
+    }
+    /// Somebody reads rows of a job: those that rotted and that `read` names are dropped.
+    pub fn find_rot(&mut self, job: JobId, read: impl Fn(&FactId) -> bool) -> Vec<FactId> {
+        let Some(kept) = self.jobs.get_mut(&job) else { return Vec::new() };
+        let found: Vec<FactId> = kept.bad.iter().filter(|id| read(id)).copied().collect();
+        for id in &found {
+            kept.bad.remove(id);
+            kept.facts.remove(id);
+        }
+        found
     }
     /// What a restart replays: a job's manifest first, the rest in any order.
     pub fn replay(&self, dice: &mut Dice) -> Vec<Record> {
@@ -84,9 +102,13 @@ impl Image {
         }
         out
     }
-    /// Whether this fact of the job is here.
+    /// Whether this fact of the job is here, as far as anybody knows.
     pub fn has_fact(&self, job: JobId, id: &FactId) -> bool {
         self.jobs.get(&job).is_some_and(|k| k.facts.contains_key(id))
+    }
+    /// Whether a read would give it.
+    pub fn has_sound_fact(&self, job: JobId, id: &FactId) -> bool {
+        self.jobs.get(&job).is_some_and(|k| k.facts.contains_key(id) && !k.bad.contains(id))
     }
 }
 

@@ -97,6 +97,11 @@ pub enum Fault {
         /// Where.
         node: usize,
     },
+    /// A row of the ledger is damaged: a fact that another node has too, or that nobody was promised.
+    RowRot {
+        /// Where.
+        node: usize,
+    },
     /// The node's clock jumps ahead.
     ClockJump {
         /// Whose.
@@ -148,9 +153,10 @@ pub enum Class {
     Sick,
     Leave,
     Forge,
+    RowRot,
 }
 
-/// All of them.
+/// Those that a swarm is drawn from.
 pub const CLASSES: [Class; 14] = [
     Class::Crash,
     Class::Wipe,
@@ -181,6 +187,7 @@ impl Class {
             Class::Loss => "loss",
             Class::Disk => "disk",
             Class::BitRot => "bit-rot",
+            Class::RowRot => "row-rot",
             Class::Clock => "clock",
             Class::Drain => "drain",
             Class::Sick => "sick",
@@ -259,6 +266,7 @@ impl Fault {
             Fault::Loss { .. } => Class::Loss,
             Fault::DiskFull { .. } | Fault::DiskSlow { .. } => Class::Disk,
             Fault::BitRot { .. } => Class::BitRot,
+            Fault::RowRot { .. } => Class::RowRot,
             Fault::ClockJump { .. } => Class::Clock,
             Fault::Drain { .. } => Class::Drain,
             Fault::Sick { .. } => Class::Sick,
@@ -274,6 +282,7 @@ impl Fault {
             | Fault::DiskFull { node, .. }
             | Fault::DiskSlow { node, .. }
             | Fault::BitRot { node }
+            | Fault::RowRot { node }
             | Fault::ClockJump { node, .. }
             | Fault::Drain { node, .. }
             | Fault::Sick { node, .. }

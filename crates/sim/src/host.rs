@@ -193,12 +193,24 @@ pub struct Host {
     pub rotten: BTreeSet<JobId>,
     /// Facts on its disk whose blobs rotted there, ever.
     pub decayed: BTreeSet<filch_types::FactId>,
+    /// Facts on its disk whose rows rotted there, ever.
+    pub perished: BTreeSet<filch_types::FactId>,
+    /// Those of them that were dropped, and the core has not read what is left.
+    pub untold: BTreeMap<JobId, BTreeSet<filch_types::FactId>>,
 }
 
 impl Host {
     /// Whether the core runs (paused or not).
     pub fn is_up(&self) -> bool {
         self.node.is_some()
+    }
+    /// Whether the row of a fact, or bytes that it names, ever rotted here.
+    pub fn lost(&self, fact: &filch_types::FactId) -> bool {
+        self.decayed.contains(fact) || self.perished.contains(fact)
+    }
+    /// Whether the fact is on this disk, or was until it rotted.
+    pub fn ever_had(&self, job: JobId, fact: &filch_types::FactId) -> bool {
+        self.lost(fact) || self.disk.image.has_fact(job, fact)
     }
     /// Whether tasks stand still.
     pub fn suspended(&self) -> bool {

@@ -65,6 +65,7 @@ mod queue;
 pub mod report;
 pub mod rng;
 mod rot;
+mod rows;
 pub mod scenario;
 pub mod schedule;
 pub mod shelf;

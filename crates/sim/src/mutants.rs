@@ -3,11 +3,11 @@
 use filch_core::Mutant;
 
 use crate::fault::{DiskAfter, Fault, Planned};
-use crate::options::{Duration, GroupPlan, JobPlan, Options, Profile, Work};
+use crate::options::{Duration, GroupPlan, JobPlan, Leaves, Options, Profile, Work};
 use crate::sim::Sim;
 
 /// All planted bugs.
-pub const MUTANTS: [Mutant; 28] = [
+pub const MUTANTS: [Mutant; 30] = [
     Mutant::AckBeforeFsync,
     Mutant::AckAtOneCopy,
     Mutant::CountSelfTwice,
@@ -36,6 +36,8 @@ pub const MUTANTS: [Mutant; 28] = [
     Mutant::UncheckedRead,
     Mutant::UncheckedTransfer,
     Mutant::OwnPinsIgnored,
+    Mutant::RottenRowsListed,
+    Mutant::ResultsFreed,
 ];
 
 /// The profile that shows a planted bug soonest.
@@ -58,9 +60,12 @@ pub fn home(mutant: Mutant) -> Profile {
         | Mutant::NoBackOff => Profile::FaultFree,
         Mutant::LastWriterWins | Mutant::DeleteByAbsence => Profile::Crash,
         Mutant::OrderByArrival | Mutant::NoSignatureCheck => Profile::Minimal,
-        Mutant::WipedStoreCounts | Mutant::UncheckedRead | Mutant::UncheckedTransfer | Mutant::OwnPinsIgnored => {
-            Profile::Disks
-        }
+        Mutant::WipedStoreCounts
+        | Mutant::UncheckedRead
+        | Mutant::UncheckedTransfer
+        | Mutant::OwnPinsIgnored
+        | Mutant::RottenRowsListed
+        | Mutant::ResultsFreed => Profile::Disks,
         Mutant::NoLeaseExpiry
         | Mutant::OutboxWithoutReplicas
         | Mutant::BudgetChargesQueued
@@ -84,6 +89,9 @@ pub fn stage(mutant: Mutant, mut options: Options) -> Options {
     if mutant == Mutant::OwnPinsIgnored {
         return forgetful_owner(options.seed);
     }
+    if mutant == Mutant::ResultsFreed {
+        return restarts(options.seed);
+    }
     options
 }
 
@@ -97,6 +105,18 @@ fn forgetful_owner(seed: u64) -> Options {
     let wipe = Fault::Crash { node: 0, down_us: SECOND, disk: DiskAfter::Wiped, power: false };
     o.faults = vec![Planned { at: 4 * SECOND, fault: cut }, Planned { at: 60 * SECOND, fault: wipe }];
     o.faults_until = 120 * SECOND;
+    o
+}
+
+/// Everything is done and everywhere; then each node starts again.
+fn restarts(seed: u64) -> Options {
+    const SECOND: u64 = 1_000_000;
+    let mut o = Options { profile: Profile::Disks, ..Options::calm(seed, 3, 2) };
+    let work = Work { takes: Duration::Fixed(SECOND), leaves: Leaves::Blob(10_000), ..Work::default() };
+    o.jobs = vec![JobPlan { at: SECOND, copies: Some(3), work, ..JobPlan::array(12, SECOND) }];
+    let crash = |node| Fault::Crash { node, down_us: SECOND, disk: DiskAfter::Kept, power: false };
+    o.faults = (0..3).map(|n| Planned { at: (30 + 5 * n as u64) * SECOND, fault: crash(n) }).collect();
+    o.faults_until = 60 * SECOND;
     o
 }
 
@@ -172,6 +192,10 @@ pub fn about(mutant: Mutant) -> About {
         Mutant::OwnPinsIgnored => {
             say("own-pins-ignored", "an owner that lost its disk does not take its own pins back from others", "P9")
         }
+        Mutant::RottenRowsListed => {
+            say("rotten-rows-listed", "lists facts whose rows rotted as if they were there", "P10")
+        }
+        Mutant::ResultsFreed => say("results-freed", "a store frees at a start what results name", "P4"),
     }
 }
 

@@ -424,7 +424,11 @@ impl World {
     }
 
     /// What the driver does: read the facts from the ledger, skip those that are not there.
-    fn read_facts(&self, h: usize, job: JobId, facts: &[FactId]) -> Vec<SignedFact> {
+    fn read_facts(&mut self, h: usize, job: JobId, facts: &[FactId]) -> Vec<SignedFact> {
+        if self.find_rows(h, job, |id| facts.contains(id)) {
+            let life = self.hosts[h].life;
+            self.after(0, Ev::RowsLost { host: h, life, job });
+        }
         let kept = self.hosts[h].disk.image.jobs.get(&job);
         facts.iter().filter_map(|id| kept?.facts.get(id)).map(|f| (**f).clone()).collect()
     }

@@ -27,6 +27,7 @@ impl Options {
         let mut options = Draw::new(profile, Dice::stream(seed, profile.name())).options(seed);
         options.draw_trees(&mut Dice::stream(seed, "trees"));
         options.draw_edges(&mut Dice::stream(seed, "edges"));
+        options.draw_rows(&mut Dice::stream(seed, "rows"));
         options
     }
     /// The run that these bytes spell: the same generator as [`Options::draw`], for whoever makes up bytes. The first eight are the
@@ -87,6 +88,19 @@ impl Options {
             // A member that fell silent with nothing to do is missed at its next probe only.
             self.settle_us += self.timing.idle_beat.0 * 3 / 2;
         }
+    }
+
+    /// Rows of ledgers rot where disks do.
+    fn draw_rows(&mut self, dice: &mut Dice) {
+        if self.profile != Profile::Disks || dice.one_in(3) {
+            return;
+        }
+        let nodes = self.nodes.len() as u64;
+        for _ in 0..dice.between(1, 20) {
+            let at = dice.between(S / 2, self.faults_until);
+            self.faults.push(Planned { at, fault: Fault::RowRot { node: dice.below(nodes) as usize } });
+        }
+        self.faults.sort_by_key(|p| p.at);
     }
 
     /// Two people end a job within seconds, wherever they are; where disks fill up, the first one's is full just then.
@@ -367,6 +381,7 @@ impl<R: Source> Draw<R> {
             Class::Disk if self.dice.one_in(2) => Fault::DiskFull { node, for_us },
             Class::Disk => Fault::DiskSlow { node, factor: self.dice.between(2, 300) as u32, for_us },
             Class::BitRot => Fault::BitRot { node },
+            Class::RowRot => Fault::RowRot { node },
             Class::Clock => Fault::ClockJump { node, by_us: self.dice.log_between(MS, 3600 * S) },
             Class::Drain => Fault::Drain { node, back_us: (!self.dice.one_in(4)).then_some(for_us) },
             Class::Sick => Fault::Sick { node, for_us },

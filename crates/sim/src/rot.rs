@@ -69,6 +69,15 @@ impl World {
         true
     }
 
+    /// A fact is on this disk now, and bytes that it names rotted here before: nobody has noticed.
+    pub(crate) fn decays(&mut self, h: usize, job: JobId, fact: &FactId) {
+        let Some(info) = self.known.facts.get(fact).cloned() else { return };
+        if info.closure.iter().any(|b| self.hosts[h].shelf.rotted(*b)) && self.hosts[h].decayed.insert(*fact) {
+            let (life, delay) = (self.hosts[h].life, self.streams.rows.between(1_000, 10_000_000));
+            self.after(delay, Ev::Scrub { host: h, life, job });
+        }
+    }
+
     /// Whether this node keeps a job with this fact and all that the fact names, and stays. A helper forgets both.
     pub(crate) fn has_result(&self, h: usize, job: JobId, fact: &FactId) -> bool {
         let host = &self.hosts[h];
@@ -76,12 +85,13 @@ impl World {
         let keeps = host.disk.image.jobs.get(&job).is_some_and(|k| k.held);
         keeps
             && !host.frozen
-            && host.disk.image.has_fact(job, fact)
+            && host.disk.image.has_sound_fact(job, fact)
             && blobs.is_some_and(|b| b.iter().all(|b| host.shelf.durable(*b)))
     }
 
     /// Whoever keeps a fact whose bytes rotted needs somebody in the core who has them.
     pub(crate) fn keep_sound_copies(&self, core: &mut std::collections::BTreeSet<usize>) {
+        let before = core.len();
         for h in core.clone() {
             for fact in &self.hosts[h].decayed {
                 let Some(job) = self.known.facts.get(fact).map(|i| i.fact.job) else { continue };
@@ -90,6 +100,16 @@ impl World {
                     core.extend((0..self.hosts.len()).find(sound));
                 }
             }
+            for fact in &self.hosts[h].perished {
+                let Some(job) = self.known.facts.get(fact).map(|i| i.fact.job) else { continue };
+                let sound = |o: &usize| self.has_result(*o, job, fact);
+                if !core.iter().any(sound) {
+                    core.extend((0..self.hosts.len()).find(sound));
+                }
+            }
+        }
+        if core.len() > before {
+            self.keep_sound_copies(core);
         }
     }
 
@@ -123,14 +143,12 @@ impl World {
         let decayed: Vec<_> = self.hosts[h].decayed.iter().copied().collect();
         let mut lost = Vec::new();
         for id in decayed {
-            if !self.hosts[h].disk.image.has_fact(job, &id) {
-                continue;
-            }
-            let Some(info) = self.known.facts.get(&id).cloned() else { continue };
+            let Some(info) = self.known.facts.get(&id).cloned().filter(|i| i.fact.job == job) else { continue };
             let gone = |b: &BlobId, shelf: &mut Shelf| shelf.read(*b, true) != Read::Bytes(Print::of(*b));
             let shelf = &mut self.hosts[h].shelf;
             let blobs: Vec<_> = info.fact.closure().filter(|(b, _)| gone(b, shelf)).collect();
-            if !blobs.is_empty() {
+            // The bytes go in any case; who has no fact that names them need not be told.
+            if !blobs.is_empty() && self.hosts[h].disk.image.has_fact(job, &id) {
                 lost.push((id, blobs));
             }
         }
@@ -159,6 +177,9 @@ impl World {
 
     /// What the ledger has of a job now.
     pub(crate) fn read_all_facts(&mut self, h: usize, job: JobId) {
+        if self.find_rows(h, job, |_| true) {
+            self.feed(h, Input::RowsLost(job));
+        }
         let kept = self.hosts[h].disk.image.jobs.get(&job);
         let facts = kept.into_iter().flat_map(|k| k.facts.iter().map(|(id, f)| (*id, (**f).clone()))).collect();
         self.feed(h, Input::FactsRead(job, facts));

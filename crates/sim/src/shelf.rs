@@ -59,6 +59,8 @@ pub struct Shelf {
     partial: BTreeMap<BlobId, Partial>,
     /// Rotted, and nobody has noticed.
     rotted: BTreeSet<BlobId>,
+    /// Found damaged, and dropped: how a blob goes that somebody counts on.
+    dropped: BTreeSet<BlobId>,
 }
 
 impl Shelf {
@@ -100,6 +102,7 @@ impl Shelf {
             Some(b) if checked && b.print != Print::of(id) => {
                 self.blobs.remove(&id);
                 self.rotted.remove(&id);
+                self.dropped.insert(id);
                 Read::Damaged
             }
             Some(b) => Read::Bytes(b.print),
@@ -121,6 +124,11 @@ impl Shelf {
         }
         gone
     }
+    /// It goes, whoever wants it.
+    pub fn free(&mut self, id: BlobId) {
+        self.blobs.remove(&id);
+        self.rotted.remove(&id);
+    }
     /// Bit rot: its bytes change, and nobody is told. False if it is not here or has rotted before.
     pub fn rot(&mut self, id: BlobId) -> bool {
         let sound = self.blobs.get_mut(&id).filter(|b| b.print == Print::of(id));
@@ -130,6 +138,10 @@ impl Shelf {
     /// Whether it rotted here, after it was stored as it should be, and nobody has noticed.
     pub fn rotted(&self, id: BlobId) -> bool {
         self.rotted.contains(&id)
+    }
+    /// Whether it was here and was dropped because it was damaged.
+    pub fn was_dropped(&self, id: BlobId) -> bool {
+        self.dropped.contains(&id) && !self.has(id)
     }
     /// A transfer broke off: so much of it is here.
     pub fn interrupt(&mut self, id: BlobId, len: u64) {

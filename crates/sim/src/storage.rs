@@ -8,13 +8,24 @@ use filch_types::record::Record;
 use filch_types::{BlobId, JobId, Manifest, NodeId};
 
 use crate::disk::Pending;
-use crate::host::{Fetch, FetchFor};
+use crate::host::{Fetch, FetchFor, Host};
+use crate::known::Known;
 use crate::oracle::Seen;
 use crate::shelf::{Print, Read};
 use crate::world::{Ev, World};
 
 /// Tries of a fetch that gets nothing.
 const MAX_STEPS: u32 = 10_000;
+
+/// The planted bug: what results name goes, unless a manifest names it, too.
+pub(crate) fn free_results(host: &mut Host, known: &Known) {
+    for (job, kept) in &host.disk.image.jobs {
+        let inputs = known.jobs.get(job).map_or(&[][..], |i| &i.closure);
+        let named = kept.facts.keys().filter_map(|f| known.facts.get(f)).flat_map(|i| &i.closure);
+        let results = named.filter(|b| !inputs.iter().any(|(input, _)| input == *b));
+        results.for_each(|b| host.shelf.free(*b));
+    }
+}
 
 impl World {
     pub(crate) fn commit(&mut self, h: usize, ticket: Ticket, blobs: Vec<BlobId>, records: Vec<Record>) {
@@ -46,14 +57,16 @@ impl World {
         let group = std::mem::take(&mut self.hosts[h].disk.writing);
         self.stats.commits += 1;
         let full = self.hosts[h].disk.full > 0;
-        for pending in &group {
-            if !full {
-                self.make_durable(h, pending);
-            }
+        // What was read meanwhile and found damaged cannot be synced: its group is refused, and no other.
+        let gone = |w: &Self, p: &Pending| p.blobs.iter().any(|b| w.hosts[h].shelf.was_dropped(*b));
+        let refused: Vec<bool> = group.iter().map(|p| full || gone(self, p)).collect();
+        for (pending, _) in group.iter().zip(&refused).filter(|(_, refused)| !**refused) {
+            self.make_durable(h, pending);
         }
-        for pending in group {
-            let input = if full {
-                Input::CommitFailed(pending.ticket, "no room".into())
+        for (pending, refused) in group.into_iter().zip(refused) {
+            let input = if refused {
+                let why = if full { "no room" } else { "a blob is damaged" };
+                Input::CommitFailed(pending.ticket, why.into())
             } else {
                 Input::Committed(pending.ticket)
             };
@@ -73,6 +86,9 @@ impl World {
         for record in &pending.records {
             self.seen(&Seen::Durable { host: h, record });
             self.hosts[h].disk.image.apply(record);
+            if let Record::Fact(job, id, _) = record {
+                self.decays(h, *job, id);
+            }
         }
     }
 

@@ -157,6 +157,7 @@ impl Fault {
                 format!("the disk of node {node} is {factor} times slower for {}", time(*for_us))
             }
             Fault::BitRot { node } => format!("bytes rot on the disk of node {node}"),
+            Fault::RowRot { node } => format!("a row rots in the ledger of node {node}"),
             Fault::ClockJump { node, by_us } => format!("the clock of node {node} jumps ahead by {}", time(*by_us)),
             Fault::Drain { node, back_us: None } => format!("node {node} is drained for good"),
             Fault::Drain { node, back_us: Some(us) } => {

@@ -34,6 +34,9 @@ fn expected(mutant: Mutant) -> (&'static [&'static str], u64) {
         Mutant::UncheckedRead => (&["S7"], 60),
         // Nothing but what others know tells an owner that has forgotten.
         Mutant::OwnPinsIgnored => (&["S5"], 5),
+        Mutant::RottenRowsListed => (&["S3", "L2"], 60),
+        // The facts are all there: only who follows what was visible to the end of the run notices.
+        Mutant::ResultsFreed => (&["S2"], 5),
         // What came damaged is not held, whatever was said.
         Mutant::UncheckedTransfer => (&["S1", "S7", "S14"], 60),
     }

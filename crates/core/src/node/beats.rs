@@ -213,8 +213,14 @@ impl Node {
 
     fn compare_digest(&mut self, from: NodeId, d: JobDigest) {
         let store = self.store_of(from);
+        let renewed = self.peers.get(&from).and_then(|p| p.renewed);
+        let late = renewed.is_some_and(|at| self.now.since(at) < self.cfg.timing.dead_after);
         let Some(job) = self.jobs.get_mut(&d.job) else { return };
         if job.role != Role::Replica {
+            return;
+        }
+        if late && d.held && !job.holders.contains_key(&from) {
+            // Digests do not name their store: this one may be of the store that was lost. A new copy is told by `Held`, which does.
             return;
         }
         job.strangers.remove(&from);

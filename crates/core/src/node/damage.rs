@@ -21,6 +21,7 @@ use filch_types::{BlobId, Fact, FactId, JobId, NodeId, Timestamp};
 use super::fold::Fold;
 use super::job::Job;
 use super::{Node, Then, Timer};
+use crate::Mutant;
 use crate::io::{Event, FetchId, Output};
 use crate::view::Role;
 
@@ -239,6 +240,9 @@ impl Node {
 
     /// These facts are not in the ledger any more.
     fn rows_gone(&mut self, id: JobId, gone: BTreeSet<FactId>) {
+        if self.planted(Mutant::RottenRowsListed) {
+            return;
+        }
         let me = self.id;
         let Some(job) = self.jobs.get_mut(&id) else { return };
         for f in &gone {

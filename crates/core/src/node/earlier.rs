@@ -2,7 +2,8 @@
 //! others of R, and another value must never become final (S5).
 //!
 //! So it compares with every live member before it pins. A member that never agrees delays that for a time only, counted from when this node keeps
-//! the job: it takes no facts before. What a member shows counts though it cannot be kept here, for want of the bytes that it names (P4): then the
+//! the job: it takes no facts before. Who asked it to keep the job again keeps it, and may have joined R by a fact that is forgotten here.
+//! What a member shows counts though it cannot be kept here, for want of the bytes that it names (P4): then the
 //! member was heard all the same, and of tasks that an earlier pin names no other result is pinned as long as whoever showed it is there.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ use filch_types::{FactId, JobId, NodeId, Timestamp};
 use super::job::Job;
 use super::{Asked, Node};
 
+/// Who asks beyond this number is not asked in return: R has no more members.
+const MAX_ASKERS: usize = filch_types::limits::MAX_REPLICAS;
 /// Facts kept in mind that were shown and could not be kept.
 const MAX_SHOWN: usize = 65_536;
 
@@ -26,6 +29,8 @@ pub(crate) struct Earlier {
     /// Members of R that are known to have no facts but those that are, or were shown, here.
     heard: BTreeSet<NodeId>,
     shown: BTreeSet<FactId>,
+    /// Who asked this node to keep the job again.
+    askers: BTreeSet<NodeId>,
     /// What members said was final: which pack's results, and when they last said so.
     told: BTreeMap<NodeId, (Timestamp, RangeMap<FactId>)>,
 }
@@ -42,6 +47,16 @@ impl Earlier {
     /// The job is kept here.
     pub fn kept(&mut self, now: Timestamp) {
         self.since = self.since.map(|_| now);
+    }
+    /// Somebody who keeps the job asked this node to keep it again.
+    pub fn asks(&mut self, by: NodeId) {
+        if self.since.is_some() && self.askers.len() < MAX_ASKERS {
+            self.askers.insert(by);
+        }
+    }
+    /// Whether it did.
+    pub fn asked(&self, by: &NodeId) -> bool {
+        self.askers.contains(by)
     }
     pub fn heard(&mut self, member: NodeId) {
         if self.since.is_some() {
@@ -94,10 +109,12 @@ impl Node {
         Span(4 * self.cfg.timing.lonely_pin.0)
     }
 
-    /// Live members of R that may know more than this owner.
+    /// Live members of R, and others who keep the job, that may know more than this owner.
     fn unheard<'a>(&'a self, job: &'a Job) -> impl Iterator<Item = NodeId> + 'a {
         let heard = |r: &NodeId| job.earlier.heard.contains(r) || job.strangers.contains(r);
-        job.replicas.iter().copied().filter(move |r| *r != self.id && self.alive(*r) && !heard(r))
+        let askers = job.earlier.askers.iter().filter(|a| !job.replicas.contains(a));
+        let all = job.replicas.iter().chain(askers).copied();
+        all.filter(move |r| *r != self.id && self.alive(*r) && !heard(r))
     }
 
     pub(super) fn earlier_pins_may_come(&self, job: &Job) -> bool {

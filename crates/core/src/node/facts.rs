@@ -161,7 +161,8 @@ impl Node {
                     let kept = |p: &FactId| job.fold.pack(p).is_some() && !job.bare.is_shaky(p);
                     let there = |p: &FactId| kept(p) || direct.iter().any(|d| d.0 == *p);
                     if !runs.iter().all(|r| there(&r.pack)) {
-                        if fact.by == me && job.manifest.owner == me && job.replicas.contains(&from) {
+                        let keeps = job.replicas.contains(&from) || job.earlier.asked(&from);
+                        if fact.by == me && job.manifest.owner == me && keeps {
                             job.earlier.tell(from, now, runs);
                             job.earlier.show(fact_id);
                         }

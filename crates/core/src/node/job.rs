@@ -376,7 +376,7 @@ impl Job {
 
     /// A member of R has no facts but those that are here.
     pub fn compared(&mut self, with: NodeId) {
-        if self.replicas.contains(&with) {
+        if self.replicas.contains(&with) || self.earlier.asked(&with) {
             self.earlier.heard(with);
         }
     }

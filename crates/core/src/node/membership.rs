@@ -31,6 +31,8 @@ pub(crate) struct Peer {
     pub announced: bool,
     /// Times that it was asked again who it is, since it came up.
     pub doubts: u8,
+    /// When it said that it has another store than before: what it said of the earlier one may still be on its way.
+    pub renewed: Option<Timestamp>,
 }
 
 impl Peer {
@@ -137,6 +139,7 @@ impl Node {
             None => self.event(Event::PeerJoined(from)),
             Some(old) => {
                 if old.store != h.store {
+                    peer.renewed = Some(self.now);
                     self.store_changed(from, h.store);
                 }
                 if old.boot != h.boot {

@@ -329,6 +329,7 @@ impl Node {
         }
         let ids: Vec<JobId> = self.jobs.keys().copied().collect();
         for id in ids {
+            self.write_off(id);
             if self.only_helped(id) {
                 self.forget_help(id, true);
             } else {

@@ -93,6 +93,18 @@ impl Node {
         self.maybe_drop(id);
     }
 
+    /// Packs that were owed, and whose rows the ledger had to drop before this start: they can be sent to nobody, and their tasks run again.
+    pub(super) fn write_off(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let gone: Vec<FactId> = job.outbox.keys().filter(|f| !job.fold.has(f)).copied().collect();
+        if gone.is_empty() {
+            return;
+        }
+        gone.iter().for_each(|f| drop(job.outbox.remove(f)));
+        let records = gone.into_iter().map(|f| Record::Lost(id, f)).collect();
+        self.commit(Vec::new(), records, Then::Nothing);
+    }
+
     /// Sends packs that replicas have not acked. `only_new`: those never sent.
     pub(super) fn send_outbox(&mut self, id: JobId, only_new: bool) {
         let now = self.now;

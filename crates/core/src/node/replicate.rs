@@ -232,6 +232,7 @@ impl Node {
             if job.manifest.owner == me && !job.kept {
                 job.earlier.may_come_still(now);
             }
+            job.earlier.asks(from);
             job.tell_held.insert(from);
             job.role = Role::Replica;
             job.invited = self.now;
@@ -266,6 +267,7 @@ impl Node {
         if job.manifest.owner == me {
             job.earlier.may_come(now);
         }
+        job.earlier.asks(from);
         job.tell_held.insert(from);
         job.heard = self.hearsay.remove(&id);
         self.jobs.insert(id, Box::new(job));

@@ -22,7 +22,9 @@ fn rests(world: &World, h: usize, job: JobId, id: &FactId) -> Result<(), String>
     if !keeps || world.deleted_anywhere(job) {
         return Ok(());
     }
-    if let Some(b) = info.closure.iter().find(|b| !host.shelf.durable(**b) && !host.decayed.contains(id)) {
+    // Rot that nobody has noticed is the fault's doing.
+    let fine = |b| host.shelf.durable(b) || host.shelf.rotted(b) || host.decayed.contains(id);
+    if let Some(b) = info.closure.iter().find(|b| !fine(**b)) {
         return Err(format!("n{h} keeps {id:?} of {job:?} without its blob {b:?}"));
     }
     let kept = host.disk.image.jobs.get(&job);
@@ -30,7 +32,8 @@ fn rests(world: &World, h: usize, job: JobId, id: &FactId) -> Result<(), String>
         return Err(format!("n{h} keeps {id:?} without the manifest of {job:?}"));
     }
     if let FactBody::Pin(runs) = &info.fact.body
-        && let Some(run) = runs.iter().find(|r| !host.disk.image.has_fact(job, &r.pack))
+        && let Some(run) =
+            runs.iter().find(|r| !host.disk.image.has_fact(job, &r.pack) && !host.perished.contains(&r.pack))
     {
         return Err(format!("n{h} keeps a pin of {job:?} without the pack {:?} that it names", run.pack));
     }

@@ -1,7 +1,7 @@
 //! S2: a visible result survives the loss of any r-1 of its holders. When a worker decides to take a pack out of its outbox, r
 //! replicas (or all of R, if it is smaller) have it on disk with the blobs that it names. A replica that was wiped counts no more than the
 //! worker can believe: until it hears of the new store. From then on somebody who has not left has it, unless as many of those who
-//! had it were lost as the rule allows for, or more; bytes that rotted on a disk count as lost there. Guards P4, P5, P6, and that beliefs are kept by store.
+//! had it were lost as the rule allows for, or more; bytes and rows that rotted on a disk count as lost there. Guards P4, P5, P6, and that beliefs are kept by store.
 //!
 //! Until it is taken out, a pack is in its author's outbox, or a crash would leave it to nobody (P5). An author that lost its disk, or died
 //! before its pack was written, may get it back from others: what it keeps then is a copy, and owed to nobody.
@@ -27,6 +27,8 @@ pub struct S2 {
     forgetful: BTreeSet<usize>,
     /// Packs that were on a disk once which is not their author's.
     elsewhere: BTreeSet<FactId>,
+    /// When a process last gave its disk something: what it decided since may wait until the disk is less busy.
+    gave: BTreeMap<usize, u64>,
     /// Packs that a process let go of.
     decided: BTreeSet<(usize, FactId)>,
     /// Packs that were let go of, by whichever process: they are visible.
@@ -59,7 +61,8 @@ impl S2 {
         let (holders, others): (BTreeSet<usize>, BTreeSet<usize>) =
             members.into_iter().partition(|p| has(world, *p, job, pack));
         // The worker believes in these, and cannot know better: their disks were lost, or their bytes rotted since.
-        let excused = |p: &usize| self.stores.excused(world, h, *p) || world.hosts[*p].decayed.contains(pack);
+        let since = self.gave.get(&h).copied().unwrap_or(0);
+        let excused = |p: &usize| self.stores.excused_since(world, h, *p, since) || world.hosts[*p].lost(pack);
         let lost = others.into_iter().filter(excused).count();
         let want = usize::from(info.manifest.r).min(info.manifest.replicas.len());
         if holders.len() + lost < want {
@@ -76,7 +79,7 @@ impl S2 {
     fn survive(&self, world: &World) -> Result<(), String> {
         for (pack, v) in &self.visible {
             let there = |p: &usize| !world.hosts[*p].frozen && has(world, *p, v.job, pack);
-            let rotted = |p: usize| world.hosts[p].frozen || world.hosts[p].decayed.contains(pack);
+            let rotted = |p: usize| world.hosts[p].frozen || world.hosts[p].lost(pack);
             let lost = v.holders.iter().filter(|p| self.forgetful.contains(p) || rotted(**p)).count();
             if lost <= v.spare && !world.deleted_anywhere(v.job) && !(0..world.hosts.len()).any(|p| there(&p)) {
                 return Err(format!(
@@ -122,6 +125,7 @@ impl Oracle for S2 {
         match seen {
             Seen::Crashed { host, disk } => {
                 self.decided.retain(|(h, _)| h != host);
+                self.gave.remove(host);
                 if *disk != DiskAfter::Kept {
                     self.forgetful.insert(*host);
                     return self.survive(world);
@@ -135,14 +139,19 @@ impl Oracle for S2 {
                 Ok(())
             }
             Seen::Did { host, output: Output::Commit { records, .. } } => {
-                records.iter().try_for_each(|record| match record {
+                let verdict = records.iter().try_for_each(|record| match record {
                     Record::Fact(job, pack, signed) => self.in_outbox(world, *host, *job, pack, signed, records),
                     // A full disk may refuse it, and it comes again: it was decided once.
                     Record::OutboxDone(job, pack) if self.decided.insert((*host, *pack)) => {
                         self.let_go(world, *host, *job, pack)
                     }
                     _ => Ok(()),
-                })
+                });
+                // A new steward's round goes before all that waits.
+                if !matches!(records[..], [Record::Round(..)]) {
+                    self.gave.insert(*host, world.now);
+                }
+                verdict
             }
             _ => Ok(()),
         }

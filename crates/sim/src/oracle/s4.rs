@@ -124,6 +124,13 @@ fn agrees(world: &World, h: usize, job: JobId) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether rows of the job are gone here and not back: what they said stays in force, though they are listed no more.
+fn hides(world: &World, h: usize, job: JobId) -> bool {
+    let host = &world.hosts[h];
+    let gone = |f: &&FactId| world.known.facts.get(f).is_some_and(|i| i.fact.job == job);
+    host.perished.iter().filter(gone).any(|f| !host.disk.image.has_fact(job, f))
+}
+
 impl Oracle for S4 {
     fn rule(&self) -> &'static str {
         "S4"
@@ -135,6 +142,9 @@ impl Oracle for S4 {
             let Some(node) = &host.node else { continue };
             for view in node.jobs() {
                 if view.role == Role::Hearsay {
+                    continue;
+                }
+                if hides(world, h, view.job) {
                     continue;
                 }
                 agrees(world, h, view.job)?;

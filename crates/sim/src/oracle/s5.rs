@@ -2,7 +2,7 @@
 //! the same pack; and a final value is on the owner's disk, pin, pack and blobs, before anybody hears of it. Guards P6, P9.
 //!
 //! An owner whose disk was wiped has forgotten its pins. It compares with the replicas before it pins again, so another value is
-//! excused only if nobody could have told: nobody who keeps the job and the earlier pin was within its reach for [`TOLD_US`], it was started again
+//! excused only if nobody could have told (the same if rows of its pins rotted and it started again): nobody who keeps the job and the earlier pin was within its reach for [`TOLD_US`], it was started again
 //! since, or what they told was still on its way. An owner whose disk went back to an older image cannot know that it has forgotten
 //! anything: it is excused. What is pinned on its disk it never pins again, wiped or not.
 
@@ -16,6 +16,7 @@ use filch_types::{Fact, FactBody, FactId, JobId, RangeMap};
 
 use super::{Oracle, Seen, replicas};
 use crate::fault::DiskAfter;
+use crate::host::Host;
 use crate::world::World;
 
 /// See the module.
@@ -24,6 +25,8 @@ pub struct S5 {
     finals: BTreeMap<JobId, RangeMap<FactId>>,
     /// What was final before its owner forgot it.
     earlier: BTreeMap<JobId, RangeMap<FactId>>,
+    /// All values that were final before they were forgotten: an owner that loses its disk twice may hear of two.
+    before: BTreeSet<(JobId, u32, FactId)>,
     /// Owners whose disk was lost, and the life in which they came back.
     forgetful: BTreeMap<usize, u32>,
     /// Pins that were on their owner's disk once.
@@ -56,6 +59,11 @@ fn keeps_pin(world: &World, h: usize, job: JobId, tasks: Range, pack: FactId) ->
     })
 }
 
+/// Whether this disk has the fact.
+fn kept_anywhere(host: &Host, id: &FactId) -> bool {
+    host.disk.image.jobs.values().any(|k| k.facts.contains_key(id))
+}
+
 impl S5 {
     /// An owner that lost its disk makes something final: whoever can have told it of another value.
     fn forgotten(&self, world: &World, h: usize, job: JobId, run: &PinRun) -> Result<(), String> {
@@ -64,7 +72,10 @@ impl S5 {
         if self.forgetful.get(&h) != Some(&host.life) || host.fetches_facts(job) {
             return Ok(());
         }
-        for (tasks, pack) in earlier.overlapping(run.range()).filter(|(_, p)| **p != run.pack) {
+        let other = |(tasks, pack): &(Range, &FactId)| {
+            **pack != run.pack && !self.before.contains(&(job, tasks.lo.max(run.lo), run.pack))
+        };
+        for (tasks, pack) in earlier.overlapping(run.range()).filter(other) {
             let told = |p: &usize| {
                 let lives = (host.life, world.hosts[*p].life);
                 let since = self.reach.get(&(h, *p)).filter(|(l, _)| *l == lives).map(|(_, since)| *since);
@@ -90,9 +101,27 @@ impl S5 {
             let finals = self.finals.remove(&job).unwrap_or_default();
             match disk {
                 DiskAfter::Wiped => finals.iter().for_each(|(r, pack)| {
+                    self.before.extend((r.lo..r.hi).map(|i| (job, i, *pack)));
                     self.earlier.entry(job).or_default().insert(r, *pack);
                 }),
                 _ => drop(self.earlier.remove(&job)),
+            }
+        }
+    }
+
+    /// An owner that lost rows of its own pins and starts again has forgotten these.
+    fn forgets_rows(&mut self, world: &World, h: usize) {
+        let host = &world.hosts[h];
+        let own = |f: &FactId| world.known.facts.get(f).filter(|i| i.fact.by == host.id);
+        for info in host.perished.iter().filter(|f| !kept_anywhere(host, f)).filter_map(own) {
+            let FactBody::Pin(pins) = &info.fact.body else { continue };
+            let Some(finals) = self.finals.get_mut(&info.fact.job) else { continue };
+            self.forgetful.insert(h, host.life);
+            let earlier = self.earlier.entry(info.fact.job).or_default();
+            for pin in pins {
+                finals.remove(pin.range());
+                self.before.extend((pin.lo..pin.range().hi).map(|i| (info.fact.job, i, pin.pack)));
+                earlier.insert(pin.range(), pin.pack);
             }
         }
     }
@@ -129,7 +158,7 @@ impl S5 {
                 world.known.facts.get(&run.pack).is_some_and(|f| f.closure.iter().all(|b| host.shelf.durable(*b)));
             // It rotted, and nobody has noticed.
             let blobs = blobs || host.decayed.contains(&run.pack);
-            if !kept.facts.contains_key(&run.pack) || !blobs {
+            if !(kept.facts.contains_key(&run.pack) || host.perished.contains(&run.pack)) || !blobs {
                 return Err(format!("n{h} calls {job:?}#{} final without its result on disk", run.lo));
             }
         }
@@ -163,6 +192,10 @@ impl Oracle for S5 {
 
     fn saw(&mut self, world: &World, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
+            Seen::Started { host } => {
+                self.forgets_rows(world, *host);
+                Ok(())
+            }
             Seen::Crashed { host, disk } => {
                 if *disk != DiskAfter::Kept {
                     self.forgets(world, *host, *disk);

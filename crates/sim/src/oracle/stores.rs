@@ -18,8 +18,8 @@ pub(super) struct Stores {
     rolled_back: BTreeSet<usize>,
     /// Nodes whose disk was wiped.
     wiped: BTreeSet<usize>,
-    /// The store that (a node) last heard of (a peer).
-    heard: BTreeMap<(usize, usize), StoreId>,
+    /// The store that (a node) last heard of (a peer), and when it first did.
+    heard: BTreeMap<(usize, usize), (StoreId, u64)>,
 }
 
 impl Stores {
@@ -35,22 +35,35 @@ impl Stores {
             }
             Seen::Fed { host, input: Input::Request(from, _, Request::Hello(hello)) } => {
                 if let Some(from) = world.host_of(from) {
-                    self.heard.insert((*host, from), hello.store);
+                    self.hears(world, *host, from, hello.store);
                 }
             }
             Seen::Fed { host, input: Input::Response(_, Response::Hello(hello)) } => {
                 // A store has one owner at a time.
                 if let Some(from) = world.hosts.iter().position(|h| h.store == hello.store) {
-                    self.heard.insert((*host, from), hello.store);
+                    self.hears(world, *host, from, hello.store);
                 }
             }
             _ => {}
         }
     }
 
+    fn hears(&mut self, world: &World, h: usize, peer: usize, store: StoreId) {
+        let entry = self.heard.entry((h, peer)).or_insert((store, world.now));
+        if entry.0 != store {
+            *entry = (store, world.now);
+        }
+    }
+
     /// Whether `h` may still count what `peer` once held: it lost it, and `h` cannot know.
     pub fn excused(&self, world: &World, h: usize, peer: usize) -> bool {
-        let told = self.heard.get(&(h, peer)) == Some(&world.hosts[peer].store);
+        self.excused_since(world, h, peer, u64::MAX)
+    }
+
+    /// The same of something that `h` may have decided as early as this.
+    pub fn excused_since(&self, world: &World, h: usize, peer: usize, since: u64) -> bool {
+        let known = |(store, at): &(StoreId, u64)| *store == world.hosts[peer].store && *at <= since;
+        let told = self.heard.get(&(h, peer)).is_some_and(known);
         self.rolled_back.contains(&peer) || (self.wiped.contains(&peer) && !told)
     }
 }

@@ -65,6 +65,9 @@ fn one(b: &mut Builder<'_>, spanned: &Spanned<OneFault>, out: &mut Vec<Planned>)
     if let Some(r) = &f.bit_rot {
         each(b, &r.node, &|node| Fault::BitRot { node })?;
     }
+    if let Some(r) = &f.row_rot {
+        each(b, &r.node, &|node| Fault::RowRot { node })?;
+    }
     if let Some(j) = &f.clock_jump {
         each(b, &j.node, &|node| Fault::ClockJump { node, by_us: j.by.0 })?;
     }

@@ -168,6 +168,7 @@ pub(super) struct OneFault {
     pub disk_full: Option<During>,
     pub disk_slow: Option<Slow>,
     pub bit_rot: Option<At>,
+    pub row_rot: Option<At>,
     pub clock_jump: Option<Jump>,
     pub drain: Option<Drain>,
     pub sick: Option<During>,

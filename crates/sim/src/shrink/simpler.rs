@@ -54,6 +54,7 @@ fn renumber(fault: &mut Fault, moved: &impl Fn(usize) -> Option<usize>) -> bool 
         | Fault::DiskFull { node, .. }
         | Fault::DiskSlow { node, .. }
         | Fault::BitRot { node }
+        | Fault::RowRot { node }
         | Fault::ClockJump { node, .. }
         | Fault::Drain { node, .. }
         | Fault::Sick { node, .. }

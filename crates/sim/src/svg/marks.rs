@@ -51,6 +51,7 @@ fn word(fault: &Fault) -> &'static str {
         Fault::DiskFull { .. } => "disk full",
         Fault::DiskSlow { .. } => "disk slow",
         Fault::BitRot { .. } => "bit rot",
+        Fault::RowRot { .. } => "row rots",
         Fault::ClockJump { .. } => "clock jumps",
         Fault::Drain { .. } => "drains",
         Fault::Sick { .. } => "cannot start",

@@ -83,6 +83,18 @@ pub(crate) enum Ev {
         life: u32,
         job: JobId,
     },
+    /// A scrub comes to the rows of a job.
+    ScrubRows {
+        host: usize,
+        life: u32,
+        job: JobId,
+    },
+    /// A read has found rows of a job damaged.
+    RowsLost {
+        host: usize,
+        life: u32,
+        job: JobId,
+    },
     /// The ledger's thread comes to read all facts of a job.
     ReadFacts {
         host: usize,
@@ -203,6 +215,16 @@ impl World {
             Ev::Scrub { host, life, job } => {
                 if self.lives(host, life) {
                     self.scrub(host, job);
+                }
+            }
+            Ev::ScrubRows { host, life, job } => {
+                if self.lives(host, life) {
+                    self.scrub_rows(host, job);
+                }
+            }
+            Ev::RowsLost { host, life, job } => {
+                if self.lives(host, life) {
+                    self.feed(host, Input::RowsLost(job));
                 }
             }
             Ev::ReadFacts { host, life, job } => {

@@ -66,6 +66,7 @@ pub(crate) struct Streams {
     pub net: Dice,
     pub overlay: Dice,
     pub clients: Dice,
+    pub rows: Dice,
 }
 
 /// The simulated cluster.
@@ -143,6 +144,7 @@ impl World {
                 net: stream("net"),
                 overlay: stream("overlay"),
                 clients: stream("clients"),
+                rows: stream("rows that rot"),
             },
             oracles: oracle::all(&options),
             options,
@@ -218,6 +220,8 @@ impl World {
             contacts: BTreeSet::new(),
             rotten: BTreeSet::new(),
             decayed: BTreeSet::new(),
+            perished: BTreeSet::new(),
+            untold: BTreeMap::new(),
             options,
         });
     }

@@ -1,6 +1,6 @@
 //! One node's process: it starts from its disk, takes inputs, wakes up when it said, and what it wants done is done.
 
-use filch_core::{Config, Event, Input, Node, Output};
+use filch_core::{Config, Event, Input, Mutant, Node, Output};
 use filch_types::sign::Simulated;
 use filch_types::wire::JobState;
 use filch_types::{BlobId, JobId};
@@ -46,6 +46,7 @@ impl World {
         };
         let seed = BlobId::of(format!("life {} {h} {}", self.options.seed, host.life).as_bytes()).0;
         let mut node = Node::new(config, Box::new(Simulated(host.id)), seed, host.clock.local(now));
+        crate::rows::find_at_start(host);
         let records = host.disk.image.replay(&mut self.streams.disk);
         let (life, jobs) = (host.life, host.disk.image.jobs.len());
         for record in records {
@@ -57,6 +58,9 @@ impl World {
             if !known.contains(&job) && !crate::clients::is_pending(job) {
                 host.shelf.abandon(job);
             }
+        }
+        if self.options.mutant == Some(Mutant::ResultsFreed) {
+            crate::storage::free_results(host, &self.known);
         }
         host.node = Some(node);
         self.note(|| format!("n{h} starts, life {life}, {jobs} jobs on disk"));
@@ -79,6 +83,9 @@ impl World {
             return;
         }
         self.introduce(h, &input);
+        if let Input::FactsRead(job, facts) = &input {
+            crate::rows::told(&mut self.hosts[h], *job, facts);
+        }
         self.digest.mix(h as u64);
         if self.deep {
             self.digest.mix_debug(&input);
