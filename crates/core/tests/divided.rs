@@ -8,6 +8,7 @@ use filch_core::{Input, Node, Output};
 use filch_types::bag::{BagOutcome, BagResult, Child, TaskRef};
 use filch_types::fact::{Fact, FactBody, SignedFact};
 use filch_types::manifest::{Program, Reduce};
+use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::sign::Simulated;
 use filch_types::time::Span;
@@ -219,6 +220,20 @@ fn who_got_nothing_is_given_a_part_as_soon_as_there_is_one() {
     let out = a.give(Input::Split { launch, ask, bag: Some(bag(7)) });
     assert_eq!(gift(&out, 2).map(|g| g.bag), Some(bag(7)));
     assert_eq!(split(&a.pass(20)), None, "one gift for one lifeline");
+}
+
+/// Found by seed `minimal 8001204`: a helper whose whole task was stopped listed it in every heartbeat, for ever.
+#[test]
+fn l7_a_whole_task_that_was_stopped_is_held_no_more() {
+    let (mut a, launch) = Owner::new(1, &[]);
+    let (launch, job) = (launch.expect("runs"), a.job);
+    assert_eq!(a.node.holding(job).len(), 1);
+    let out = a.give(Input::Revoke { client: ClientId(2), job, delete: false });
+    let mut all = a.commit(&out);
+    all.extend(out);
+    assert!(all.iter().any(|o| matches!(o, Output::Stop(l) if *l == launch)));
+    a.give(Input::Bounced { launch, tasks: Range::new(0, 1), why: "stopped".into() });
+    assert!(a.node.holding(job).is_empty());
 }
 
 #[test]
