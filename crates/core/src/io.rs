@@ -124,6 +124,8 @@ pub enum Input {
         /// What was split off; `None` if there was too little, or the launch does not run.
         bag: Option<Content>,
     },
+    /// By its estimate, what this divisible launch has left is done within a few round trips. Said once, if at all.
+    EndsSoon(LaunchId),
     /// A divisible launch ended: everything was processed or given away, or it was told to stop there.
     Bag {
         /// The launch.

@@ -8,6 +8,7 @@ use filch_core::{Input, Node, Output};
 use filch_types::bag::{BagOutcome, BagResult, Child, TaskRef};
 use filch_types::fact::{Fact, FactBody, SignedFact};
 use filch_types::manifest::{Program, Reduce};
+use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::sign::Simulated;
 use filch_types::time::Span;
@@ -253,6 +254,46 @@ fn who_got_a_part_does_not_pause_because_somebody_else_had_none() {
     assert_eq!(steals(&out), []);
     let out = a.give(Input::Bag { launch: part.id, tally: vec![1], rest: None, wall_us: 5 });
     assert!(!steals(&out).is_empty(), "asks again at once");
+}
+
+/// Found by seed `minimal 8001204`: a helper whose whole task was stopped listed it in every heartbeat, for ever.
+#[test]
+fn l7_a_whole_task_that_was_stopped_is_held_no_more() {
+    let (mut a, launch) = Owner::new(1, &[]);
+    let (launch, job) = (launch.expect("runs"), a.job);
+    assert_eq!(a.node.holding(job).len(), 1);
+    let out = a.give(Input::Revoke { client: ClientId(2), job, delete: false });
+    let mut all = a.commit(&out);
+    all.extend(out);
+    assert!(all.iter().any(|o| matches!(o, Output::Stop(l) if *l == launch)));
+    a.give(Input::Bounced { launch, tasks: Range::new(0, 1), why: "stopped".into() });
+    assert!(a.node.holding(job).is_empty());
+}
+
+#[test]
+fn the_next_part_is_asked_for_before_this_one_ends() {
+    let (mut a, launch) = Owner::new(1, &[]);
+    let launch = launch.expect("runs the whole");
+    (2..=5).for_each(|p| a.peer(p));
+    assert_eq!(steals(&a.pass(500)), [], "the slot is busy");
+    let out = a.give(Input::EndsSoon(launch));
+    let asked = steals(&out);
+    assert_eq!(asked.len(), 2);
+    assert!(matches!(
+        out.iter().find_map(|o| if let Output::Request(_, _, r) = o { Some(r) } else { None }),
+        Some(Request::Steal { idle: 1, .. })
+    ));
+    let given = GivenBag { root: 0, parent: ROOT, parent_attempt: 1, number: 0, attempt: 1, hops: 0, bag: bag(7) };
+    let bags = vec![given];
+    let out = a.give(Input::Response(
+        asked[0].1,
+        Response::Stolen { epoch: Epoch::FIRST, runs: vec![], bags, manifest: None },
+    ));
+    assert_eq!((launches(&out).len(), steals(&out).len()), (0, 0), "it waits for the slot");
+    let none = Response::Stolen { epoch: Epoch::FIRST, runs: vec![], bags: vec![], manifest: None };
+    assert_eq!(steals(&a.give(Input::Response(asked[1].1, none))), [], "one is enough");
+    let out = a.give(Input::Bag { launch, tally: vec![1], rest: None, wall_us: 5 });
+    assert_eq!(launches(&out).len(), 1, "no gap");
 }
 
 #[test]

@@ -56,6 +56,11 @@ pub enum Report {
         /// What was split off; `None` if there was too little, it could not be kept, or the batch does not run.
         bag: Option<Content>,
     },
+    /// What is left of a divisible batch is done within [`filch_handlers::ENDS_SOON_US`], by its estimate. Said once, if at all.
+    EndsSoon {
+        /// The batch.
+        launch: u64,
+    },
     /// A divisible batch ended: all is processed or given away, or it was told to stop there.
     Bag {
         /// The batch.

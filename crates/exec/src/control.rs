@@ -65,6 +65,10 @@ impl Control<'_> {
             (self.sink)(Report::Split { launch: self.launch, ask: ask.id, bag });
         }
     }
+    /// Says that little is left of what runs.
+    pub fn ends_soon(&self) {
+        (self.sink)(Report::EndsSoon { launch: self.launch });
+    }
     /// Whether what runs should end where it is and say what is left.
     pub fn is_checkpoint(&self) -> bool {
         self.slot.is_checkpoint()

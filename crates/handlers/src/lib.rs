@@ -21,6 +21,9 @@ pub enum Progress {
     Done(u64),
 }
 
+/// An executor says once that a bag ends within about so many microseconds, so that the next one comes in time: a few round trips.
+pub const ENDS_SOON_US: u64 = 1_000;
+
 /// A bag in work.
 ///
 /// For every schedule of steps, splits and packs, the joined tallies of all parts must be the same.

@@ -176,6 +176,7 @@ fn to_input(report: Report) -> Input {
     match report {
         Report::Finished { launch, runs } => Input::Finished { launch: filch_core::LaunchId(launch), runs },
         Report::Bounced { launch, tasks, why } => Input::Bounced { launch: filch_core::LaunchId(launch), tasks, why },
+        Report::EndsSoon { launch } => Input::EndsSoon(filch_core::LaunchId(launch)),
         Report::Split { launch, ask, bag } => {
             Input::Split { launch: filch_core::LaunchId(launch), ask: filch_core::AskId(ask), bag }
         }

@@ -67,6 +67,7 @@ fn event_kind(event: &Ev) -> &'static str {
         Ev::Fetch { .. } => "fetch",
         Ev::Exec { .. } => "execution",
         Ev::Split { .. } => "split",
+        Ev::EndsSoon { .. } => "ends soon",
         Ev::Kill { .. } => "kill",
         Ev::Staging { .. } => "staging",
         Ev::Scrub { .. } => "scrub",

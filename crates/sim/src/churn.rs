@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use filch_core::Input;
 use filch_types::sign::Simulated;
 use filch_types::wire::Message;
-use filch_types::{Fact, FactBody, JobId, NodeId, Outcome, ResultRun, SignedFact, StoreId, TaskOutput};
+use filch_types::{Fact, FactBody, FactId, JobId, NodeId, Outcome, ResultRun, SignedFact, StoreId, TaskOutput};
 
 use crate::clock::Clock;
 use crate::disk::Disk;
@@ -188,19 +188,18 @@ impl World {
             return true;
         }
         let others = || (0..self.hosts.len()).filter(move |&o| o != h && !self.hosts[o].frozen);
-        let jobs = self.history.accepted.keys().filter(|j| !self.deleted_anywhere(**j));
-        for &job in jobs {
-            if !self.hosts[h].disk.image.jobs.contains_key(&job) {
+        for (&job, kept) in &self.hosts[h].disk.image.jobs {
+            if self.deleted_anywhere(job) {
                 continue;
             }
-            if !others().any(|o| self.holds_all(o, job) && !self.hosts[o].rotten.contains(&job)) {
+            let accepted = self.history.accepted.contains_key(&job);
+            if accepted && !others().any(|o| self.holds_all(o, job) && !self.hosts[o].rotten.contains(&job)) {
                 return false;
             }
-            let Some(kept) = self.hosts[h].disk.image.jobs.get(&job) else { continue };
-            let elsewhere = |id| others().any(|o| self.has_result(o, job, id));
-            // What is still owed was promised to nobody, unless a copy that counted has rotted since.
-            let rotted = |id| others().any(|o| self.hosts[o].lost(id));
-            if !kept.facts.keys().filter(|id| !kept.outbox.contains(id) || rotted(id)).all(elsewhere) {
+            // What is still owed, or of a job that was not accepted, was promised to nobody; what rotted elsewhere has to be somewhere.
+            let rotted = |id: &FactId| others().any(|o| self.hosts[o].lost(id));
+            let counts = |id: &&FactId| (accepted && !kept.outbox.contains(*id)) || rotted(id);
+            if !kept.facts.keys().filter(counts).all(|id| others().any(|o| self.has_result(o, job, id))) {
                 return false;
             }
         }

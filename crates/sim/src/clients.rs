@@ -69,6 +69,13 @@ const MAX_REFUSALS: usize = 16;
 /// The wall clock at the start, milliseconds since 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 
+impl Clients {
+    /// Calls made so far.
+    pub fn made(&self) -> u64 {
+        self.next
+    }
+}
+
 impl World {
     fn call(&mut self, h: usize, purpose: Purpose) -> ClientId {
         self.clients.next += 1;

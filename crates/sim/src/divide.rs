@@ -2,7 +2,7 @@
 //! as a real one does between two looks at what it was told; what is split off it comes from behind the chunk.
 
 use filch_core::{AskId, Input, Launch, LaunchId};
-use filch_handlers::{Divisible, Progress};
+use filch_handlers::{Divisible, ENDS_SOON_US, Progress};
 use filch_types::bag::TaskRef;
 use filch_types::result::Cause;
 use filch_types::{BlobId, Content, JobId, limits};
@@ -39,6 +39,8 @@ pub struct Divided {
     done: Result<bool, String>,
     /// It was told to end where it is.
     ends: bool,
+    /// It was said that little of it is left.
+    soon: bool,
     /// It fails then, if it has not ended.
     fails: Option<u64>,
 }
@@ -112,7 +114,7 @@ impl World {
         let ends = self.ends_early.remove(&(h, launch.id));
         let flaky = plan.flaky_ppm > 0 && self.streams.split.chance(plan.flaky_ppm);
         let fails = flaky.then(|| self.now + self.streams.split.below(FAILS_US));
-        let divided = Divided { work, job, task, started: self.now, unit_us, done, ends, fails };
+        let divided = Divided { work, job, task, started: self.now, unit_us, done, ends, soon: false, fails };
         self.divided.insert((h, launch.id), divided);
         self.divided_chunk(h, slot, launch.id);
     }
@@ -132,6 +134,9 @@ impl World {
             }
         }
         let (job, task, us) = (d.job, d.task, units * d.unit_us);
+        let left = if d.done == Ok(true) { 0 } else { d.work.left() };
+        let soon = !d.soon && us + left.saturating_mul(d.unit_us) <= CHUNK_US + ENDS_SOON_US;
+        d.soon |= soon;
         self.history.units += units;
         if let Some(run) = self.history.open_bag(job, task, h) {
             run.units += units;
@@ -142,6 +147,14 @@ impl World {
             batch.step = step;
         }
         self.after(us, Ev::Exec { host: h, life, slot, step });
+        if soon {
+            let at = (us + left * self.unit_of(h, launch)).saturating_sub(ENDS_SOON_US);
+            self.after(at, Ev::EndsSoon { host: h, life, launch });
+        }
+    }
+
+    fn unit_of(&self, h: usize, launch: LaunchId) -> u64 {
+        self.divided.get(&(h, launch)).map_or(1, |d| d.unit_us)
     }
 
     /// A chunk ends. Says whether the launch was a divided one.

@@ -34,7 +34,8 @@ impl World {
             for id in kept.facts.keys().filter(|id| !kept.bad.contains(id)) {
                 let pack = |id| self.known.facts.get(id).is_some_and(|i| matches!(i.fact.body, FactBody::Pack(_)));
                 let nowhere = |id| !(0..self.hosts.len()).any(|o| o != h && self.hosts[o].ever_had(job, id));
-                let owed = kept.outbox.contains(id) && !owner && pack(id) && nowhere(id);
+                let owed =
+                    kept.outbox.contains(id) && !owner && pack(id) && nowhere(id) && !self.is_final(job, id, None);
                 if owed || (promised && (0..self.hosts.len()).any(|o| o != h && self.has_result(o, job, id))) {
                     found.push((job, *id));
                 }

@@ -38,12 +38,24 @@ pub(crate) struct BagRun {
     ending: bool,
     /// It was told to stop because it is wanted by nobody.
     pub revoked: bool,
+    /// Little of it is left: its slot is looked for work already.
+    pub ends_soon: bool,
 }
 
 impl BagRun {
     pub fn new(task: TaskRef, root: u32) -> Self {
         let children = Vec::new();
-        Self { task, root, children, bytes: 0, first_gift: None, asked: 0, ending: false, revoked: false }
+        Self {
+            task,
+            root,
+            children,
+            bytes: 0,
+            first_gift: None,
+            asked: 0,
+            ending: false,
+            revoked: false,
+            ends_soon: false,
+        }
     }
     /// One child is kept free for its own rest.
     fn may_split(&self) -> bool {
@@ -275,6 +287,18 @@ impl Node {
         {
             self.emit(Output::Checkpoint(launch));
         }
+    }
+
+    pub(super) fn on_ends_soon(&mut self, launch: LaunchId) {
+        if let Some(run) = self.launches.get_mut(&launch).and_then(|l| l.bag.as_mut()) {
+            run.ends_soon = true;
+        }
+    }
+
+    /// Slots that have no work, or whose part is nearly done.
+    pub(super) fn slots_to_fill(&self) -> u16 {
+        let ends = |l: &&super::Running| l.bag.as_ref().is_some_and(|run| run.ends_soon);
+        self.idle_slots() + self.launches.values().filter(ends).count() as u16
     }
 
     /// A divided launch ended: everything was processed or given away, but for its rest.

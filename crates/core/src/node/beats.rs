@@ -333,7 +333,7 @@ impl Node {
 }
 
 /// The parts of `r` that have exactly this tag.
-fn same_tag(map: &RangeMap<Tag>, r: Range, tag: Tag) -> Vec<Range> {
+pub(super) fn same_tag(map: &RangeMap<Tag>, r: Range, tag: Tag) -> Vec<Range> {
     map.overlapping(r).filter(|(_, t)| **t == tag).map(|(part, _)| part).collect()
 }
 

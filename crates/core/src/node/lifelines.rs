@@ -39,6 +39,8 @@ pub(crate) struct Lifelines {
     /// It has asked around among its neighbours, and its steward, since it last had work or paused.
     pub around: bool,
     pub claimed: bool,
+    /// A claim is under way.
+    pub claiming: bool,
     /// The steward had nothing when it was last asked, and has not said since that it has.
     pub dry: bool,
     /// Calls to split that are for a waiter.

@@ -372,6 +372,7 @@ impl Node {
             Input::Staged(launch) => self.on_staging(launch, false),
             Input::FetchedAhead { job, tasks, here } => self.on_fetched_ahead(job, tasks, here),
             Input::Finished { launch, runs } => self.on_finished(launch, runs),
+            Input::EndsSoon(launch) => self.on_ends_soon(launch),
             Input::Split { launch, ask, bag } => self.on_split(launch, ask, bag),
             Input::Bag { launch, tally, rest, wall_us } => self.on_bag(launch, tally, rest, wall_us),
             Input::BagFailed { launch, cause, text } => self.on_bag_failed(launch, cause, text),
@@ -611,7 +612,8 @@ impl Node {
             Asked::Hello if self.peers.get(&p.peer).is_some_and(|x| x.connected) => self.say_hello(p.peer),
             Asked::Hello => self.not_found(p.peer),
             Asked::Beat(_) => self.beat_failed(p.peer),
-            Asked::Claim(job) | Asked::Steal(job) => self.ask_failed(p.peer, job),
+            Asked::Claim(job) => self.claim_failed(job),
+            Asked::Steal(job) => self.ask_failed(p.peer, job),
             Asked::Revoke { job, client, delete, left } => self.revoke_next(job, client, delete, left),
             Asked::Replicate(_) | Asked::Manifest(_) | Asked::Digest(_) | Asked::GetFacts(_) => {}
         }

@@ -112,17 +112,18 @@ impl Node {
         }
     }
 
-    /// Launches of a job that end before the inputs of another one could be here: their slots are looked for work already. And when the
-    /// next one will be one.
+    /// Tasks and parts that end before others could be here: their slots are looked for work already. And when the next one will be one.
     pub(super) fn about_to_end(&self, id: JobId) -> (u64, Option<Timestamp>) {
-        let wait = self.inputs_wait(id);
-        let Some((job, ns)) = self.jobs.get(&id).and_then(|j| Some((j, j.work.task_ns?))) else { return (0, None) };
-        if wait == Span(0) {
-            return (0, None);
-        }
+        let Some(job) = self.jobs.get(&id) else { return (0, None) };
+        let (wait, task_ns) = (self.inputs_wait(id), job.work.task_ns);
         let mut ending = 0;
         let mut next: Option<Timestamp> = None;
-        for l in job.work.launches.iter().filter_map(|l| self.launches.get(l)).filter(|l| l.staging.is_none()) {
+        for l in job.work.launches.iter().filter_map(|l| self.launches.get(l)) {
+            if let Some(run) = &l.bag {
+                ending += u64::from(run.ends_soon);
+                continue;
+            }
+            let Some(ns) = task_ns.filter(|_| wait > Span(0) && l.staging.is_none()) else { continue };
             let takes = (ns / 1000).saturating_mul(u64::from(l.left.len())).min(FAR_US);
             let at = l.since + Span(takes.saturating_sub(wait.0));
             if at <= self.now {

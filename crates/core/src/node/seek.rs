@@ -98,36 +98,55 @@ impl Node {
     }
 
     fn ask_for_work(&mut self, id: JobId, want: u32) {
-        let me = self.id;
-        // Neighbours come first: a steward knows of parts by results only, and thousands would have to connect to it. But without a lease
-        // of it nothing starts.
+        let (me, now) = (self.id, self.now);
         let Some(job) = self.jobs.get(&id) else { return };
-        if job.work.lines.dry && job.work.victims.is_empty() && job.steward_id != me && self.now < job.work.lease_until
-        {
+        let w = &job.work;
+        let (elsewhere, leased) = (job.steward_id != me, now < w.lease_until);
+        // Neighbours come first once it is known that the steward has nothing: it knows of parts by results only, and thousands would have to
+        // connect to it.
+        if w.lines.dry && w.victims.is_empty() && elsewhere {
             self.turn_to_neighbours(id);
+            self.ask_victims(id, want);
+        } else if !w.victims.is_empty() {
+            self.ask_victims(id, want);
         }
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if !job.work.victims.is_empty() {
-            let at_once = if job.fold.tree().any() { usize::from(self.cfg.timing.asks.max(1)) } else { 1 };
-            // One that is slow to answer must not keep the others from being asked.
-            let more = at_once.saturating_sub(job.work.lines.asked).max(1);
-            let asked: Vec<_> = (0..more).filter_map(|_| job.work.victims.pop_front()).collect();
-            job.work.asking = true;
-            job.work.lines.asked += asked.len();
-            self.counters.steal_requests += asked.len() as u64;
-            let (idle, wait) = (self.idle_slots(), self.inputs_wait(id));
-            for (victim, _) in asked {
-                self.ask(victim, Request::Steal { job: id, want, idle, wait }, Asked::Steal(id));
-            }
+        let Some(w) = self.jobs.get_mut(&id).map(|j| &mut j.work) else { return };
+        // But without a lease of the steward nothing starts.
+        if (w.lines.asked > 0 && (leased || w.lines.claimed)) || w.lines.claiming {
+            w.asking = true;
             return;
         }
+        self.claim(id, want);
+    }
+
+    /// Asks the next ones of those who may have something.
+    fn ask_victims(&mut self, id: JobId, want: u32) {
+        let (idle, wait) = (self.slots_to_fill(), self.inputs_wait(id));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let at_once = if job.fold.tree().any() { usize::from(self.cfg.timing.asks.max(1)) } else { 1 };
+        // One that is slow to answer must not keep the others from being asked.
+        let more = at_once.saturating_sub(job.work.lines.asked).max(1);
+        let asked: Vec<_> = (0..more).filter_map(|_| job.work.victims.pop_front()).collect();
+        job.work.asking = true;
+        job.work.lines.asked += asked.len();
+        self.counters.steal_requests += asked.len() as u64;
+        for (victim, _) in asked {
+            self.ask(victim, Request::Steal { job: id, want, idle, wait }, Asked::Steal(id));
+        }
+    }
+
+    fn claim(&mut self, id: JobId, want: u32) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         job.work.lines.claimed = true;
         let steward = job.steward_id;
-        if steward == me {
+        if steward == self.id {
             return self.claim_from_self(id, want);
         }
         job.work.asking = true;
         if self.alive(steward) {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.work.lines.claiming = true;
+            }
             let idle = self.idle_slots();
             self.ask(steward, Request::Claim { job: id, want, idle, need_manifest: false }, Asked::Claim(id));
         } else {
@@ -198,14 +217,14 @@ impl Node {
 
     /// One that was asked has nothing: the next of the list may, then the steward.
     fn next_or_no_luck(&mut self, id: JobId) {
-        let slots = self.slots.len().max(1) as u64;
+        let enough = self.slots.len().max(1) as u64 + self.about_to_end(id).0;
         let Some(w) = self.jobs.get_mut(&id).map(|j| &mut j.work) else { return };
         if !w.victims.is_empty() || (w.lines.around && !w.lines.claimed) {
             w.asking = false;
-        } else if w.bags.here() >= slots {
+        } else if w.bags.here() >= enough {
             // Somebody else had something: no reason to pause once it is done.
             w.asking &= w.lines.asked > 0;
-        } else if w.lines.asked == 0 {
+        } else if w.lines.asked == 0 && !w.lines.claiming {
             self.no_luck(id);
         }
     }
@@ -238,11 +257,8 @@ impl Node {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.work.victims.retain(|(n, _)| *n != peer);
             job.work.lines.asked = job.work.lines.asked.saturating_sub(1);
-            if job.work.lines.asked > 0 {
-                return;
-            }
         }
-        self.no_luck(id);
+        self.next_or_no_luck(id);
     }
 
     fn take_grant(&mut self, id: JobId, sent: Timestamp, epoch: Epoch, grant: Option<u64>, runs: Vec<LeaseRun>) {
@@ -285,7 +301,17 @@ impl Node {
         self.timers.sooner(Timer::Beat(steward), now + self.cfg.timing.beat);
     }
 
+    pub(super) fn claim_failed(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.work.lines.claiming = false;
+        }
+        self.no_luck(id);
+    }
+
     pub(super) fn on_claim_answer(&mut self, from: NodeId, sent: Timestamp, id: JobId, r: Response) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.work.lines.claiming = false;
+        }
         match r {
             Response::Grant { epoch, grant, runs, bags, .. } => {
                 self.learn_steward(id, from, epoch);

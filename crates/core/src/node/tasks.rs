@@ -5,6 +5,7 @@ use filch_types::ranges::Range;
 use filch_types::time::Span;
 use filch_types::{JobId, ResultRun, limits};
 
+use super::beats::same_tag;
 use super::job::COPY;
 use super::{Made, Node, Timer};
 use crate::io::{Event, LaunchId, Output};
@@ -116,13 +117,15 @@ impl Node {
 
     pub(super) fn on_bounced(&mut self, launch: LaunchId, tasks: Range, why: String) {
         let Some(l) = self.launches.get_mut(&launch) else { return };
-        let (id, unwanted) = (l.job, l.unwanted);
+        let (id, unwanted, tag) = (l.job, l.unwanted, l.tag);
         let back = tasks.intersect(l.left);
         l.left.lo = l.left.lo.max(back.hi);
         let run = l.bag.as_ref();
         let (bag, revoked) = (run.and_then(|r| super::bag_leases::part(r.task)), run.is_some_and(|r| r.revoked));
-        if let Some(job) = self.jobs.get_mut(&id).filter(|_| bag.is_none() && !revoked) {
-            job.work.running.remove(back);
+        if let Some(job) = self.jobs.get_mut(&id).filter(|_| bag.is_none()) {
+            // A divided task that was stopped may run here again meanwhile, as another attempt.
+            let ended = if revoked { same_tag(&job.work.running, back, tag) } else { vec![back] };
+            ended.into_iter().for_each(|r| job.work.running.remove(r));
         }
         if let Some(job) = self.jobs.get_mut(&id).filter(|_| !unwanted && !revoked) {
             // Dropped from what is held, so that the steward gives it to somebody; this node waits before it asks again.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use filch_handlers::{Divisible, DivisibleKind, Progress};
+use filch_handlers::{Divisible, DivisibleKind, ENDS_SOON_US, Progress};
 use filch_types::manifest::Reduce;
 use filch_types::{Content, limits};
 
@@ -10,6 +10,8 @@ use super::pace::Pace;
 use crate::control::Control;
 use crate::executor::{Fault, Verdict};
 use crate::host::Host;
+
+const ENDS_SOON: Duration = Duration::from_micros(ENDS_SOON_US);
 
 /// Ends that are none of the handler's wishes.
 pub(super) enum End {
@@ -35,6 +37,8 @@ pub(super) struct Work<'a> {
     pace: Pace,
     /// The rest could not be kept: no use in trying at every step.
     stays: bool,
+    /// It was said that little is left.
+    soon: bool,
 }
 
 impl<'a> Work<'a> {
@@ -45,7 +49,7 @@ impl<'a> Work<'a> {
         host: &'a dyn Host,
     ) -> Self {
         let counted = reduce.iter().map(|r| r.identity()).collect();
-        Self { kind, reduce, host, bag, returned: None, counted, pace: Pace::new(), stays: false }
+        Self { kind, reduce, host, bag, returned: None, counted, pace: Pace::new(), stays: false, soon: false }
     }
 
     pub(super) fn run(mut self, control: &Control<'_>) -> Result<Verdict, End> {
@@ -66,6 +70,10 @@ impl<'a> Work<'a> {
                 return Ok(Verdict::Counted { tally: self.tally()?, rest: Some(rest) });
             }
             if !self.step()? {
+                if !self.soon && self.returned.is_none() && self.bag.left() <= self.pace.units(ENDS_SOON) {
+                    self.soon = true;
+                    control.ends_soon();
+                }
                 continue;
             }
             self.counted = self.tally()?;

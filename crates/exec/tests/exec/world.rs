@@ -176,7 +176,10 @@ impl World {
                         got.entry(launch).or_default().extend((0..run.count).map(|_| Ok(run.outcome.clone())));
                     }
                 }
-                other @ (Report::Split { .. } | Report::Bag { .. } | Report::BagFailed { .. }) => panic!("{other:?}"),
+                other @ (Report::Split { .. }
+                | Report::EndsSoon { .. }
+                | Report::Bag { .. }
+                | Report::BagFailed { .. }) => panic!("{other:?}"),
                 Report::Bounced { launch, tasks, why } => {
                     let at = &mut next.get_mut(&launch).unwrap().0;
                     assert_eq!(*at, tasks.lo, "in order");

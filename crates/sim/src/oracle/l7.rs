@@ -39,7 +39,7 @@ struct Still {
 /// See the module.
 #[derive(Default)]
 pub struct L7 {
-    before: Option<(u64, Stats)>,
+    before: Option<(u64, Stats, u64)>,
     still: Option<Still>,
 }
 
@@ -109,17 +109,20 @@ impl Oracle for L7 {
         let stuck = views(world).any(|v| v.role == Role::Replica && v.state == JobState::Active);
         // Nor is a cluster whose copies do not agree yet (L2 sees that they come to).
         let behind = super::l2::L2.waits(world).is_some();
-        self.before = (!thin && !stuck && !behind).then_some((world.now, world.stats));
+        let quiet = !thin && !stuck && !behind;
+        self.before = quiet.then_some((world.now, world.stats, world.clients.made()));
     }
 
     fn at_end(&mut self, world: &World) -> Result<(), String> {
-        let Some((since, before)) = self.before else { return Ok(()) };
+        let Some((since, before, calls)) = self.before else { return Ok(()) };
         let up = world.hosts.iter().filter(|h| h.is_up() && !h.frozen).count() as u64;
         let span = world.now - since;
         let probes = PROBES * up * up.saturating_sub(1) * span / MINUTE_US;
         let observers = views(world).filter(|j| j.role == Role::Observer).count() as u64;
         // An observer asks now and then whether its job is still there.
-        let most = probes + observers * (span / world.options.timing.idle_beat.0 + 2) + 4;
+        // A person who asks again and again for what nobody knows any more is no noise of the cluster's.
+        let asked = 2 * up * (world.clients.made() - calls);
+        let most = probes + asked + observers * (span / world.options.timing.idle_beat.0 + 2) + 4;
         let said = said(&world.stats, &before);
         if said > most {
             return Err(format!("{said} messages in {span} us of quiet, {most} would do"));

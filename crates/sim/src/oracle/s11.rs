@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use filch_core::{Event, Output};
 use filch_types::ranges::RangeSet;
-use filch_types::{JobId, ranges::Range};
+use filch_types::{FactBody, JobId, ranges::Range};
 
 use super::{Oracle, Seen};
 use crate::fault::Class;
@@ -52,7 +52,7 @@ fn countable(options: &Options) -> bool {
         && options.faults.iter().all(|p| of_processes(p.fault.class()))
 }
 
-/// Everything of any job that a steward has leased or a worker holds.
+/// Everything of any job that a steward has leased, a worker holds, or is on its way back: owed, and maybe on one disk only.
 fn exposed(world: &World) -> BTreeMap<JobId, RangeSet> {
     let mut out: BTreeMap<JobId, RangeSet> = BTreeMap::new();
     for node in world.hosts.iter().filter_map(|h| h.node.as_ref()) {
@@ -62,6 +62,14 @@ fn exposed(world: &World) -> BTreeMap<JobId, RangeSet> {
             if !all.is_empty() {
                 let set = out.entry(job).or_default();
                 all.into_iter().for_each(|r| set.insert(r));
+            }
+        }
+    }
+    for kept in world.hosts.iter().filter(|h| h.is_up()).flat_map(|h| h.disk.image.jobs.values()) {
+        for info in kept.outbox.iter().filter_map(|id| world.known.facts.get(id)) {
+            if let FactBody::Pack(runs) = &info.fact.body {
+                let set = out.entry(info.fact.job).or_default();
+                runs.iter().for_each(|run| set.insert(run.range()));
             }
         }
     }
@@ -98,7 +106,10 @@ impl S11 {
             let later = |r: &Run| r.start >= e.at && r.start <= e.at + aware;
             e.exposed.get(&job).is_some_and(|set| set.contains(index)) || runs.iter().any(later)
         };
-        self.edges.iter().filter(touched).count()
+        // Who leaves for good takes along what only it has: at r = 1 that is enough to be visible.
+        let again = |r: &Run| runs.iter().any(|o| o.start > r.start && !world.hosts[o.host].frozen);
+        let taken = runs.iter().filter(|r| ended(r, true) && world.hosts[r.host].frozen && again(r)).count();
+        self.edges.iter().filter(touched).count() + taken
     }
 
     fn check(&self, world: &World, calm: bool) -> Result<(), String> {

@@ -61,6 +61,11 @@ pub(crate) enum Ev {
         slot: u16,
         step: u64,
     },
+    EndsSoon {
+        host: usize,
+        life: u32,
+        launch: LaunchId,
+    },
     Split {
         host: usize,
         life: u32,
@@ -195,6 +200,11 @@ impl World {
             Ev::Exec { host, life, slot, step } => {
                 if self.lives(host, life) {
                     self.exec_step(host, slot, step);
+                }
+            }
+            Ev::EndsSoon { host, life, launch } => {
+                if self.lives(host, life) {
+                    self.feed(host, Input::EndsSoon(launch));
                 }
             }
             Ev::Split { host, life, launch, ask, least_us } => {
