@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     ("parts_add_up_to_the_whole", parts_add_up_to_the_whole),
     ("every_division_of_a_tree_counts_the_same", every_division_of_a_tree_counts_the_same),
     ("long_parts_are_blobs", long_parts_are_blobs),
+    ("what_is_nearly_done_says_so_once", what_is_nearly_done_says_so_once),
     ("who_does_not_run_gives_nothing", who_does_not_run_gives_nothing),
     ("what_ends_where_it_is_goes_on_elsewhere", what_ends_where_it_is_goes_on_elsewhere),
     ("what_has_not_begun_ends_with_everything_left", what_has_not_begun_ends_with_everything_left),
@@ -278,6 +279,14 @@ fn every_division_of_a_tree_counts_the_same() {
         }
     }
     assert_eq!(sum, alone.tally(), "in {parts} parts");
+}
+
+fn what_is_nearly_done_says_so_once() {
+    let (w, gate) = world();
+    start(&w, 1, &numbers(3, "ok", 0), 0, None);
+    gate.open();
+    assert_eq!(w.any_report(), Report::EndsSoon { launch: 1 });
+    assert_eq!(tally(w.any_report()).0, 1);
 }
 
 fn long_parts_are_blobs() {
