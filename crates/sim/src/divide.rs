@@ -35,6 +35,8 @@ pub struct Divided {
     task: TaskRef,
     started: u64,
     unit_us: u64,
+    /// Done so far: told to the history at the end, which is a large place to look things up in.
+    units: u64,
     /// Nothing is left behind the chunk.
     done: Result<bool, String>,
     /// It was told to end where it is.
@@ -112,7 +114,7 @@ impl World {
         let ends = self.ends_early.remove(&(h, launch.id));
         let flaky = plan.flaky_ppm > 0 && self.streams.split.chance(plan.flaky_ppm);
         let fails = flaky.then(|| self.now + self.streams.split.below(FAILS_US));
-        let divided = Divided { work, job, task, started: self.now, unit_us, done, ends, fails };
+        let divided = Divided { work, job, task, started: self.now, unit_us, units: 0, done, ends, fails };
         self.divided.insert((h, launch.id), divided);
         self.divided_chunk(h, slot, launch.id);
     }
@@ -131,11 +133,9 @@ impl World {
                 Err(e) => d.done = Err(e),
             }
         }
-        let (job, task, us) = (d.job, d.task, units * d.unit_us);
+        d.units += units;
+        let us = units * d.unit_us;
         self.history.units += units;
-        if let Some(run) = self.history.open_bag(job, task, h) {
-            run.units += units;
-        }
         let step = self.number();
         let life = self.hosts[h].life;
         if let Some(batch) = &mut self.hosts[h].slots[usize::from(slot)].now {
@@ -183,10 +183,9 @@ impl World {
         let now = self.now;
         let tally = d.work.tally();
         if let Some(run) = self.history.open_bag(d.job, d.task, h) {
-            run.end = Some((now, end));
+            (run.end, run.units) = (Some((now, end)), d.units);
             if end != BagEnd::Done {
-                let units = run.units;
-                self.history.undone += units;
+                self.history.undone += d.units;
             }
         }
         if end == BagEnd::Done {
