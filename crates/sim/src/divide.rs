@@ -35,6 +35,8 @@ pub struct Divided {
     task: TaskRef,
     started: u64,
     unit_us: u64,
+    /// Done so far: told to the history at the end, which is a large place to look things up in.
+    units: u64,
     /// Nothing is left behind the chunk.
     done: Result<bool, String>,
     /// It was told to end where it is.
@@ -114,7 +116,8 @@ impl World {
         let ends = self.ends_early.remove(&(h, launch.id));
         let flaky = plan.flaky_ppm > 0 && self.streams.split.chance(plan.flaky_ppm);
         let fails = flaky.then(|| self.now + self.streams.split.below(FAILS_US));
-        let divided = Divided { work, job, task, started: self.now, unit_us, done, ends, soon: false, fails };
+        let started = self.now;
+        let divided = Divided { work, job, task, started, unit_us, units: 0, done, ends, soon: false, fails };
         self.divided.insert((h, launch.id), divided);
         self.divided_chunk(h, slot, launch.id);
     }
@@ -133,14 +136,13 @@ impl World {
                 Err(e) => d.done = Err(e),
             }
         }
-        let (job, task, us) = (d.job, d.task, units * d.unit_us);
+        d.units += units;
+        let us = units * d.unit_us;
         let left = if d.done == Ok(true) { 0 } else { d.work.left() };
-        let soon = !d.soon && us + left.saturating_mul(d.unit_us) <= CHUNK_US + ENDS_SOON_US;
+        let left_us = left.saturating_mul(d.unit_us);
+        let soon = !d.soon && us.saturating_add(left_us) <= CHUNK_US + ENDS_SOON_US;
         d.soon |= soon;
         self.history.units += units;
-        if let Some(run) = self.history.open_bag(job, task, h) {
-            run.units += units;
-        }
         let step = self.number();
         let life = self.hosts[h].life;
         if let Some(batch) = &mut self.hosts[h].slots[usize::from(slot)].now {
@@ -148,13 +150,9 @@ impl World {
         }
         self.after(us, Ev::Exec { host: h, life, slot, step });
         if soon {
-            let at = (us + left * self.unit_of(h, launch)).saturating_sub(ENDS_SOON_US);
+            let at = (us + left_us).saturating_sub(ENDS_SOON_US);
             self.after(at, Ev::EndsSoon { host: h, life, launch });
         }
-    }
-
-    fn unit_of(&self, h: usize, launch: LaunchId) -> u64 {
-        self.divided.get(&(h, launch)).map_or(1, |d| d.unit_us)
     }
 
     /// A chunk ends. Says whether the launch was a divided one.
@@ -196,10 +194,9 @@ impl World {
         let now = self.now;
         let tally = d.work.tally();
         if let Some(run) = self.history.open_bag(d.job, d.task, h) {
-            run.end = Some((now, end));
+            (run.end, run.units) = (Some((now, end)), d.units);
             if end != BagEnd::Done {
-                let units = run.units;
-                self.history.undone += units;
+                self.history.undone += d.units;
             }
         }
         if end == BagEnd::Done {
