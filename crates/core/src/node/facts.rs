@@ -309,6 +309,8 @@ impl Node {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut touched: Vec<(Range, u64)> = Vec::new();
         let (mut ready, mut lost, mut packs, mut cancel) = (false, Vec::new(), Vec::new(), false);
+        // A pack whose row had rotted: it is in the fold still, and what it completes was complete before.
+        let mut returned = false;
         let (mut grown, mut lost_bags, mut back) = (Vec::new(), Vec::new(), Vec::new());
         // An owner that has forgotten its pins hears of them from others: they are as final as those that it makes.
         let comes_back = made == Made::Elsewhere && job.manifest.owner == me && job.role == Role::Replica && job.held;
@@ -325,6 +327,7 @@ impl Node {
             {
                 back.extend(job.fold.not_pinned(runs));
             }
+            returned |= job.fold.pack(fact_id).is_some();
             let change = match fact.body {
                 FactBody::Cancel if untold => job.fold.cancel_untold(),
                 _ if by_arrival => job.fold.apply_by_arrival(*fact_id, fact),
@@ -379,6 +382,9 @@ impl Node {
                 self.copy_known(id, *p, me, store);
             }
             grown.iter().flat_map(|g| &g.complete).for_each(|(index, _)| self.divided_done(id, *index));
+            if returned {
+                self.divided_done_before(id);
+            }
         }
         match made {
             Made::Pack => {
