@@ -33,6 +33,9 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == SPAWNER) {
         commands::up::spawner();
     }
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == demo::PROBE) {
+        return demo::probe();
+    }
     let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -52,7 +55,11 @@ fn dispatch(cli: Cli) -> Result<u8, Error> {
         Command::Keygen(args) => commands::keygen::run(&args, cli.global.json),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Sim(args) => sim::run(args, &cli.global),
-        command => {
+        mut command => {
+            // Namespaces are entered by a process with one thread.
+            if let Command::Demo(args) = &mut command {
+                args.choose_network();
+            }
             let cx = Context::new(cli.global)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
             let code = runtime.block_on(talk(command, cx));

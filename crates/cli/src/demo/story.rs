@@ -30,6 +30,16 @@ impl Story {
     }
 }
 
+/// How the nodes came to know each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MetBy {
+    /// They found each other in a network of their own.
+    Mdns,
+    /// They were given addresses.
+    Addresses,
+}
+
 /// One node's part.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct NodeRow {
@@ -49,6 +59,7 @@ pub(super) struct NodeRow {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Summary {
     pub ok: bool,
+    pub met_by: MetBy,
     pub directory: String,
     pub files: usize,
     pub bytes: u64,
@@ -119,6 +130,11 @@ impl Summary {
         let seconds = |ms: u64| ms as f64 / 1000.0;
         let mut rows = Vec::new();
         let mut row = |what: &str, value: String| rows.push([what.to_owned(), value]);
+        let met = match self.met_by {
+            MetBy::Mdns => "by mDNS, in a network of their own",
+            MetBy::Addresses => "by addresses given to one another",
+        };
+        row("met", met.into());
         row("tasks", format!("{} of {} succeeded", self.succeeded, self.tasks));
         row("steals", format!("{}, of {} tasks", self.steals, self.stolen_tasks));
         if let (Some(name), Some(ms)) = (&self.killed, self.freed_ms) {
@@ -201,6 +217,7 @@ mod tests {
         };
         Summary {
             ok: true,
+            met_by: MetBy::Mdns,
             directory: "/d".into(),
             files: 20,
             bytes: 4096,
