@@ -79,7 +79,7 @@ pub(crate) async fn run(args: DemoArgs, cx: &mut Context) -> Result<u8, Error> {
     };
     match played {
         Ok(summary) => {
-            summary.print(cx.json)?;
+            crate::render::stdout(summary.print(cx.json))?;
             Ok(u8::from(!summary.ok))
         }
         Err(DemoError::Interrupted) => {
@@ -140,6 +140,7 @@ async fn play(args: &DemoArgs, story: &Story) -> Result<Summary, DemoError> {
         plain_ms: millis(plain),
         plain_lanes: lanes,
         results: stage.results().display().to_string(),
+        temporary: stage.temporary().map(|dir| dir.display().to_string()),
         result_files: same.equal + same.different.len(),
         equal: same.equal,
         different: same.different,
@@ -273,6 +274,7 @@ fn summary(cluster: &Cluster, w: Watched) -> Summary {
         plain_lanes: 0,
         total_ms: 0,
         results: String::new(),
+        temporary: None,
         result_files: 0,
         equal: 0,
         different: Vec::new(),

@@ -85,6 +85,8 @@ pub(super) struct Summary {
     pub plain_lanes: usize,
     pub total_ms: u64,
     pub results: String,
+    /// What to remove when nobody wants the results any more; none in a directory of the user's.
+    pub temporary: Option<String>,
     pub result_files: usize,
     pub equal: usize,
     pub different: Vec<String>,
@@ -107,7 +109,11 @@ impl Summary {
         for problem in &self.problems {
             writeln!(out, "PROBLEM: {problem}")?;
         }
-        writeln!(out, "{}", self.verdict())
+        writeln!(out, "{}", self.verdict())?;
+        match &self.temporary {
+            Some(dir) => writeln!(out, "The results are in a temporary directory; `rm -r {}` removes it.", quoted(dir)),
+            None => writeln!(out, "The results are in {}, as asked.", self.results),
+        }
     }
 
     fn per_node(&self) -> String {
@@ -195,6 +201,12 @@ fn columns<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
     out
 }
 
+/// As a shell reads it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
 /// Bytes for people.
 pub(super) fn bytes(n: u64) -> String {
     bytesize::ByteSize::b(n).to_string()
@@ -239,6 +251,7 @@ mod tests {
             plain_lanes: 2,
             total_ms: 20_000,
             results: "/tmp/filch-demo-x/results".into(),
+            temporary: Some("/tmp/filch-demo-x".into()),
             result_files: 40,
             equal: 40,
             different: vec![],
@@ -263,6 +276,8 @@ mod tests {
         ] {
             assert!(text.contains(want), "{want} in {text}");
         }
+        assert_eq!(quoted("/tmp/a-b"), "/tmp/a-b");
+        assert_eq!(quoted("/tmp/it's"), "'/tmp/it'\\''s'");
         let bad = Summary { ok: false, different: vec!["a".into()], ..summary() };
         assert!(bad.verdict().starts_with("FAILED") && bad.verdict().contains("1 differ"));
     }
