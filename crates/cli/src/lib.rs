@@ -13,6 +13,7 @@ mod follow;
 mod plan;
 mod render;
 mod sim;
+mod socketless;
 mod submit;
 mod usage;
 
@@ -60,12 +61,12 @@ fn dispatch(cli: Cli) -> Result<u8, Error> {
             if let Command::Demo(args) = &mut command {
                 args.choose_network();
             }
-            let cx = Context::new(cli.global)?;
+            let cx = Context::new(cli.global.clone())?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
             let code = runtime.block_on(talk(command, cx));
             // Reading stdin or a name may still block a helper thread; nothing is lost by leaving it.
             runtime.shutdown_background();
-            code
+            code.map_err(|e| socketless::name_it(e, &cli.global))
         }
     }
 }
