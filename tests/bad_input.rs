@@ -82,6 +82,12 @@ fn an_output_does_not_follow_a_link_out_of_the_directory() {
     assert!(done.err.contains("`link` is a symbolic link") && done.err.contains("nothing was sent"), "{done:?}");
     assert_eq!(n.jobs().map(|jobs| jobs.len()), Ok(0), "{done:?}");
 
+    symlink(outside.join("secret"), n.work().join("lf")).unwrap();
+    let done = n.filch(["run", "-o", "lf", "--", "sh", "-c", "echo x > lf"]).run();
+    assert_eq!(done.code(), 2, "{done:?}");
+    assert!(done.err.contains("`lf` is a symbolic link") && done.err.contains("nothing was sent"), "{done:?}");
+    assert_eq!(n.jobs().map(|jobs| jobs.len()), Ok(0), "{done:?}");
+
     // It comes to be one while the job runs: the file stays with the job.
     let script = format!("ln -s {} {}/late && mkdir -p late && echo x > late/a", outside.display(), n.work().display());
     let done = n.filch(["run", "-o", "late/a", "--", "sh", "-c", &script]).run();
