@@ -82,6 +82,12 @@ fn an_output_does_not_follow_a_link_out_of_the_directory() {
     assert!(done.err.contains("`link` is a symbolic link") && done.err.contains("nothing was sent"), "{done:?}");
     assert_eq!(n.jobs().map(|jobs| jobs.len()), Ok(0), "{done:?}");
 
+    symlink(outside.join("secret"), n.work().join("lf")).unwrap();
+    let done = n.filch(["run", "-o", "lf", "--", "sh", "-c", "echo x > lf"]).run();
+    assert_eq!(done.code(), 2, "{done:?}");
+    assert!(done.err.contains("`lf` is a symbolic link") && done.err.contains("nothing was sent"), "{done:?}");
+    assert_eq!(n.jobs().map(|jobs| jobs.len()), Ok(0), "{done:?}");
+
     // It comes to be one while the job runs: the file stays with the job.
     let script = format!("ln -s {} {}/late && mkdir -p late && echo x > late/a", outside.display(), n.work().display());
     let done = n.filch(["run", "-o", "late/a", "--", "sh", "-c", &script]).run();
@@ -210,10 +216,51 @@ fn a_second_node_on_the_same_directory() {
     std::fs::rename(&socket, &hidden).unwrap();
     let done = up(c.dir.path(), &["--data-dir", data.to_str().unwrap(), "--socket", socket.to_str().unwrap()]);
     refused(done, 2, &[&format!("`kill {pid}`"), socket.to_str().unwrap()]);
+    for command in ["ls", "down", "nodes"] {
+        let done = n.filch([command, "--data-dir", data.to_str().unwrap(), "--socket", socket.to_str().unwrap()]).run();
+        refused(done, 4, &[&format!("`kill {pid}`"), socket.to_str().unwrap()]);
+    }
     std::fs::rename(&hidden, &socket).unwrap();
     // The first one did not notice.
     assert_eq!(n.filch(["run", "--", "echo", "still here"]).run().ok().text(), "still here\n");
     c.down();
+}
+
+#[test]
+fn a_data_directory_that_is_somebody_elses() {
+    let tmp = tempfile::Builder::new().prefix("filch-t").tempdir().unwrap();
+    let dir = tmp.path().join("thesis");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(dir.join("chapter1"), "").unwrap();
+    let name = dir.to_str().unwrap();
+    for options in [&["--data-dir", name][..], &["--data-dir", name, "--detach"]] {
+        refused(up(tmp.path(), options), 2, &[name, "chapter1", "empty"]);
+    }
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1, "nothing was written there");
+    assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn a_first_start_warns_of_no_damage() {
+    let c = one();
+    let log = tail(&c.nodes[0].log, 200);
+    assert!(!log.contains("blob index"), "{log}");
+    c.down();
+}
+
+#[test]
+fn a_stdout_that_is_full() {
+    let c = one();
+    let n = &c.nodes[0];
+    let job = n.filch(["submit", "--", "echo", "x"]).run().ok().text();
+    for command in ["nodes", "ls", "show", "logs", "map --dry-run -- echo ::: a", "completions bash", "keygen", "down"]
+    {
+        let job = if ["show", "logs"].contains(&command) { job.trim() } else { "" };
+        let line = format!("exec {FILCH} {command} {job} > /dev/full");
+        let done = n.shell(&line).run().expect(4);
+        assert!(done.err.contains("cannot write to stdout"), "{command}: {done:?}");
+    }
 }
 
 #[test]

@@ -170,7 +170,11 @@ fn exit_codes_of_run() {
     assert_eq!(n.filch(["run", "--timeout", "1s", "--", "sleep", "60"]).run().code(), 124);
     assert_eq!(n.filch(["run", "--", "/no/such/program"]).run().code(), 127);
     assert_eq!(n.filch(["run", "--", "/etc"]).run().code(), 126);
-    assert_eq!(n.filch(["run", "-o", "missing", "--", "true"]).run().code(), 125);
+    // One file named twice is one input, under both placeholders.
+    std::fs::write(n.work().join("twice"), "2").unwrap();
+    let map = ["map", "-k", "-i", "twice", "-i", "{}", "--", "cat", "{in}", "{in2}", ":::", "twice"];
+    assert_eq!(n.filch(map).run().ok().text().trim_end(), "22");
+    assert_eq!(n.filch(["run", "-o", "missing", "--", "true"]).run().code(), 1);
     assert_eq!(n.filch(["map", "--", "sh", "-c", "exit {}", ":::", "0", "0"]).run().code(), 0);
     assert_eq!(n.filch(["map", "--", "sh", "-c", "exit {}", ":::", "0", "5"]).run().code(), 1);
     c.down();

@@ -135,6 +135,10 @@ impl Node {
         assert!(status.success(), "{} ended with {status}:\n{}", self.name, tail(&self.log, 40));
     }
 
+    /// A line of shell, as the user of this node.
+    pub fn shell(&self, line: &str) -> Cmd {
+        Cmd::new("sh").args(["-c", line]).env("FILCH_SOCKET", &self.socket).env("HOME", &self.dir).dir(self.work())
+    }
     /// The command line, as the user of this node.
     pub fn filch<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
         Cmd::new(FILCH).args(args).env("FILCH_SOCKET", &self.socket).env("HOME", &self.dir).dir(self.work())

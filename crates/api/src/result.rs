@@ -99,14 +99,16 @@ pub enum TaskCause {
 }
 
 impl TaskCause {
-    /// What `filch run` exits with: the task's own code, 128+n for a signal, 124 for a time limit, 1 for a handler's error, 125 for the rest.
+    /// What `filch run` exits with: the task's own code, 128+n for a signal, 124 for a time limit, 1 for a handler's error and
+    /// for an output that is missing, 125 for the rest.
     pub fn exit_code(&self) -> u8 {
         match self {
             TaskCause::Exit(code) => u8::try_from(code & 255).unwrap_or(125),
             TaskCause::Signal(n) => u8::try_from(128i32.saturating_add(*n) & 255).unwrap_or(125),
             TaskCause::TimedOut => 124,
-            TaskCause::Handler(_) => 1,
-            TaskCause::OutputMissing(_) | TaskCause::NodeLost => 125,
+            // The task's failure as much as an exit code is, but it has none of its own.
+            TaskCause::Handler(_) | TaskCause::OutputMissing(_) => 1,
+            TaskCause::NodeLost => 125,
         }
     }
 }

@@ -65,12 +65,15 @@ pub(crate) fn open(layout: &Layout) -> Result<(Index, Loaded, Option<Rebuilt>), 
         Ok(())
     })?;
     let Rebuilt { blobs, bytes, damaged, .. } = rebuilt;
-    tracing::warn!(
-        blobs,
-        bytes,
-        damaged,
-        "the blob index is whole again; blobs that are gone have to be fetched again"
-    );
+    // A new directory has no damage.
+    if !empty {
+        tracing::warn!(
+            blobs,
+            bytes,
+            damaged,
+            "the blob index is whole again; blobs that are gone have to be fetched again"
+        );
+    }
     let (index, loaded) = Index::open(root, &path).and_then(load)?;
     Ok((index, loaded, Some(rebuilt)))
 }

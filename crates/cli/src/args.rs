@@ -9,9 +9,9 @@ use crate::{commands, demo, sim};
 /// Shown under `filch --help`.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  run                the task's own, 1 for a function that failed; 128+n for a signal, 124 for its
-                     time limit, 126/127 as in a shell; 2 usage, 3 cancelled, 125 for our faults,
-                     130 detached by Ctrl-C
+  run                the task's own, 1 for a function that failed or an output that is missing;
+                     128+n for a signal, 124 for its time limit, 126/127 as in a shell; 2 usage,
+                     3 cancelled, 125 for our faults, 130 detached by Ctrl-C
   map submit wait retry
                      0 all succeeded, 1 some failed, 2 usage, 3 cancelled, 4 infrastructure,
                      124 --timeout of the wait, 130 detached by Ctrl-C

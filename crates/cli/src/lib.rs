@@ -13,6 +13,7 @@ mod follow;
 mod plan;
 mod render;
 mod sim;
+mod socketless;
 mod submit;
 mod usage;
 
@@ -33,6 +34,9 @@ pub fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|arg| arg == SPAWNER) {
         commands::up::spawner();
     }
+    if std::env::args_os().nth(1).is_some_and(|arg| arg == demo::PROBE) {
+        return demo::probe();
+    }
     let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -52,13 +56,17 @@ fn dispatch(cli: Cli) -> Result<u8, Error> {
         Command::Keygen(args) => commands::keygen::run(&args, cli.global.json),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Sim(args) => sim::run(args, &cli.global),
-        command => {
-            let cx = Context::new(cli.global)?;
+        mut command => {
+            // Namespaces are entered by a process with one thread.
+            if let Command::Demo(args) = &mut command {
+                args.choose_network();
+            }
+            let cx = Context::new(cli.global.clone())?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
             let code = runtime.block_on(talk(command, cx));
             // Reading stdin or a name may still block a helper thread; nothing is lost by leaving it.
             runtime.shutdown_background();
-            code
+            code.map_err(|e| socketless::name_it(e, &cli.global))
         }
     }
 }

@@ -21,7 +21,12 @@ pub(crate) enum StageError {
 /// Fills the fresh directory `dir` for `task`.
 pub(crate) fn stage(task: &Task<'_>, paths: &Paths, dir: &Path, host: &dyn Host) -> Result<(), StageError> {
     let mut made = BTreeSet::new();
+    let mut placed = BTreeSet::new();
     for (file, path) in task.inputs().zip(&paths.inputs) {
+        // One file declared twice is there once, and both placeholders name it.
+        if paths.inputs.len() > 1 && !placed.insert((path, file.blob)) {
+            continue;
+        }
         parents(dir, path, &mut made).map_err(|e| refuse(&e, |why| Unusable::Input { path: path.clone(), why }))?;
         host.place(file, &dir.join(path)).map_err(|e| StageError::Fault(e.into()))?;
     }

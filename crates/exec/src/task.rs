@@ -7,7 +7,7 @@ use std::sync::Arc;
 use filch_types::items::{self, Item};
 use filch_types::manifest::{Generator, Group, InFile};
 use filch_types::template::{Context, Part, Template};
-use filch_types::{Manifest, limits, paths};
+use filch_types::{BlobId, Manifest, limits, paths};
 
 use crate::host::Host;
 
@@ -105,7 +105,7 @@ impl<'a> Task<'a> {
                 paths::normalise(&f.path).map_err(|e| Unusable::Input { path: f.path.clone(), why: e.to_string() })?,
             );
         }
-        check_inputs(&inputs)?;
+        check_inputs(&inputs, self.inputs().map(|f| f.blob))?;
         let mut p = Paths { inputs, outputs: Vec::new() };
         self.check_length(&self.group.outputs)?;
         let cx = self.context(&p);
@@ -164,13 +164,14 @@ impl<'a> Task<'a> {
     }
 }
 
-/// No two inputs at one path, none below another.
-fn check_inputs(inputs: &[String]) -> Result<(), Unusable> {
+/// No two inputs at one path, none below another. The same bytes declared twice for one path are one input.
+fn check_inputs(inputs: &[String], blobs: impl Iterator<Item = BlobId>) -> Result<(), Unusable> {
     if inputs.len() < 2 {
         return Ok(());
     }
     let all: BTreeSet<&str> = inputs.iter().map(String::as_str).collect();
-    let twice = all.len() != inputs.len();
+    let distinct: BTreeSet<(&str, BlobId)> = inputs.iter().map(String::as_str).zip(blobs).collect();
+    let twice = all.len() != distinct.len();
     for path in &all {
         let parent = path.match_indices('/').map(|(at, _)| &path[..at]).find(|p| all.contains(p));
         if let Some(parent) = parent {
@@ -180,7 +181,7 @@ fn check_inputs(inputs: &[String]) -> Result<(), Unusable> {
     }
     if twice {
         let mut seen = BTreeSet::new();
-        let path = inputs.iter().find(|p| !seen.insert(p.as_str())).cloned().unwrap_or_default();
+        let path = distinct.iter().find(|(p, _)| !seen.insert(*p)).map(|(p, _)| (*p).to_owned()).unwrap_or_default();
         return Err(Unusable::Input { path, why: "is declared twice".to_owned() });
     }
     Ok(())
@@ -275,8 +276,10 @@ mod tests {
 
     #[test]
     fn inputs_must_not_collide() {
-        let of = |p: &[&str]| check_inputs(&p.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
+        let paths = |p: &[&str]| p.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let of = |p: &[&str]| check_inputs(&paths(p), (0..).map(|n: u64| BlobId::of(&n.to_le_bytes())));
         assert_eq!(of(&["a", "b/c", "b/d"]), Ok(()));
+        assert_eq!(check_inputs(&paths(&["a", "a"]), std::iter::repeat(BlobId::default())), Ok(()), "one file");
         assert!(matches!(of(&["a", "b", "a"]), Err(Unusable::Input { path, .. }) if path == "a"));
         assert!(matches!(of(&["a/b/c", "a-x", "a"]), Err(Unusable::Input { path, .. }) if path == "a/b/c"));
     }

@@ -39,6 +39,14 @@ pub enum DataDirError {
         /// What is wrong.
         what: String,
     },
+    /// Something else is in it.
+    #[error("{} is not empty and no data directory of filch: it has `{found}` and no file `format`", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One of the names in it.
+        found: String,
+    },
     /// The file system said no.
     #[error("{}: {source}", path.display())]
     Io {
@@ -61,6 +69,7 @@ impl DataDirError {
             DataDirError::Damaged { path, .. } => {
                 format!("restore {} from a backup, or start afresh with another --data-dir", path.display())
             }
+            DataDirError::Foreign { .. } => "give --data-dir a new or empty directory".into(),
             DataDirError::Io { .. } => "check that the directory exists, is yours and has room".into(),
             DataDirError::Key(e) => e.hint(),
         }
@@ -87,6 +96,7 @@ pub struct DataDir {
 impl DataDir {
     /// Opens the directory, makes what is missing, counts the start durably.
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
+        check_ours(path)?;
         make_private(path)?;
         let lock = lock(path)?;
         check_format(path)?;
@@ -167,6 +177,33 @@ pub fn random<const N: usize>() -> Result<[u8; N], io::Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(bytes)
+}
+
+/// What may be in a data directory before its first start has come to an end: what that start makes first, what a user may
+/// put there, and what a file system begins with.
+const EARLY: [&str; 6] = ["lock", "format.new", "filch.log", "filch.sock", "cluster.key", "lost+found"];
+
+/// Refuses a directory with somebody else's files: it would be closed to others, and filled. Changes nothing.
+///
+/// # Errors
+/// [`DataDirError::Foreign`], or the directory cannot be read.
+pub fn check_ours(path: &Path) -> Result<(), DataDirError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(io_at(path)(e)),
+    };
+    if path.join("format").exists() {
+        return Ok(());
+    }
+    for entry in entries {
+        let name = entry.map_err(io_at(path))?.file_name();
+        if !EARLY.iter().any(|early| name == *early) {
+            let found = name.to_string_lossy().chars().filter(|c| !c.is_control()).take(80).collect();
+            return Err(DataDirError::Foreign { path: path.to_owned(), found });
+        }
+    }
+    Ok(())
 }
 
 /// Makes the directory, its parents too, and keeps others out.
@@ -302,6 +339,24 @@ mod tests {
         let _first = DataDir::open(tmp.path()).unwrap();
         let e = DataDir::open(tmp.path()).unwrap_err();
         assert!(matches!(e, DataDirError::InUse { pid: Some(p), .. } if p == std::process::id()), "{e}");
+    }
+
+    #[test]
+    fn somebody_elses_directory_is_left_as_it_is() {
+        let tmp = tempfile::tempdir().unwrap();
+        let mode = || fs::metadata(tmp.path()).unwrap().permissions().mode() & 0o777;
+        fs::set_permissions(tmp.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        // What a start that was cut off leaves is no sign of filch.
+        fs::write(tmp.path().join("lock"), "").unwrap();
+        fs::write(tmp.path().join("thesis.txt"), "").unwrap();
+        let e = DataDir::open(tmp.path()).unwrap_err();
+        assert!(matches!(&e, DataDirError::Foreign { found, .. } if found == "thesis.txt"), "{e}");
+        assert_eq!(mode(), 0o755);
+        fs::remove_file(tmp.path().join("thesis.txt")).unwrap();
+        drop(DataDir::open(tmp.path()).unwrap());
+        fs::write(tmp.path().join("thesis.txt"), "").unwrap();
+        DataDir::open(tmp.path()).unwrap();
+        assert_eq!(mode(), 0o700);
     }
 
     #[test]

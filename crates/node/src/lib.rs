@@ -44,7 +44,7 @@ mod up;
 
 pub use cluster_key::{ClusterKey, KeyError};
 pub use config::{Config, ConfigError, Settings, TimingSettings};
-pub use datadir::DataDirError;
+pub use datadir::{DataDirError, check_ours};
 pub use down::Down;
 pub use error::UpError;
 pub use fatal::EXIT as FATAL_EXIT;

@@ -20,6 +20,6 @@ pub(crate) struct CompletionsArgs {
 pub(crate) fn run(args: &CompletionsArgs) -> Result<u8, Error> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "filch", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout().lock(), &script)?;
+    crate::render::stdout(std::io::Write::write_all(&mut std::io::stdout().lock(), &script))?;
     Ok(0)
 }

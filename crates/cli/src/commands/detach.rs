@@ -36,6 +36,8 @@ pub(super) fn up(config: &Config, global: &Global) -> Result<u8, Error> {
             "use it, end it with `filch down`, or give the new one another --data-dir",
         ));
     }
+    // Before the log is written there.
+    filch_node::check_ours(&config.data_dir).map_err(|e| Error::usage(e.to_string(), &e.hint()))?;
     let log = config.data_dir.join("filch.log");
     let (mut file, begin) = open_log(&config.data_dir, &log)?;
     let mut child = spawn(&file)?;

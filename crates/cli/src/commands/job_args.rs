@@ -45,8 +45,8 @@ impl JobArgs {
     /// Writes the plan to stdout.
     pub(crate) fn preview(&self, cx: &Context, plan: &Plan) -> Result<u8, Error> {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        plan.preview(&mut out, cx.json)??;
-        std::io::Write::flush(&mut out)?;
+        crate::render::stdout(plan.preview(&mut out, cx.json)?)?;
+        crate::render::stdout(std::io::Write::flush(&mut out))?;
         let tasks = crate::render::words::count(u64::from(plan.count()), "task");
         cx.say(format_args!("{tasks}; nothing was sent"));
         Ok(0)

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &KeygenArgs, json: bool) -> Result<u8, Error> {
             json!({ "file": path.display().to_string() }).to_string()
         }
     };
-    writeln!(std::io::stdout().lock(), "{text}")?;
+    crate::render::stdout(writeln!(std::io::stdout().lock(), "{text}"))?;
     Ok(0)
 }
 

@@ -62,14 +62,13 @@ pub(crate) async fn run(args: LogsArgs, cx: &mut Context) -> Result<u8, Error> {
             text.extend_from_slice(&chunk);
         } else {
             let mut stdout = std::io::stdout().lock();
-            stdout.write_all(&chunk)?;
-            stdout.flush()?;
+            crate::render::stdout(stdout.write_all(&chunk).and_then(|()| stdout.flush()))?;
         }
     }
     if cx.json {
         let stream = if args.stderr { "stderr" } else { "stdout" };
         let line = serde_json::json!({"job": job.to_string(), "task": task, "stream": stream, "data": filch_api::Data::of(&text)});
-        writeln!(std::io::stdout().lock(), "{line}")?;
+        crate::render::stdout(writeln!(std::io::stdout().lock(), "{line}"))?;
     }
     Ok(0)
 }

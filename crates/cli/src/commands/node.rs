@@ -54,7 +54,10 @@ fn deaf(socket: &Path) -> bool {
 
 /// Another data directory or another version of filch is the user's to choose.
 fn is_usage(error: &UpError) -> bool {
-    matches!(error, UpError::DataDir(DataDirError::InUse { .. } | DataDirError::Newer { .. })) || error.exit_code() == 2
+    matches!(
+        error,
+        UpError::DataDir(DataDirError::InUse { .. } | DataDirError::Newer { .. } | DataDirError::Foreign { .. })
+    ) || error.exit_code() == 2
 }
 
 /// To stderr; JSON lines with `--json`.

@@ -26,6 +26,15 @@ const LOOK: Duration = Duration::from_millis(15);
 /// In the environment of every process of the demo: names its directory, to find what was left running.
 const MARK: &str = "FILCH_DEMO";
 
+/// How the nodes of a demo get to know each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// All interfaces are listened on, which is for a network of the demo's own only.
+    Mdns,
+    /// Loopback only; each node is told of those before it.
+    Addresses,
+}
+
 /// A node process.
 pub(super) struct DemoNode {
     pub name: &'static str,
@@ -59,14 +68,14 @@ impl Cluster {
         Ok(Self { dir: dir.to_owned(), key, nodes: Vec::new() })
     }
 
-    /// Starts one more node, told of those that run, and waits until it answers.
-    pub async fn start(&mut self, name: &'static str, slots: u16) -> Result<&DemoNode, DemoError> {
+    /// Starts one more node and waits until it answers.
+    pub async fn start(&mut self, name: &'static str, slots: u16, way: Way) -> Result<&DemoNode, DemoError> {
         let failed = |why: String| DemoError::Start { name, why };
         let home = self.dir.join(name);
         let socket = home.join("filch.sock");
         let config = self.dir.join(format!("{name}.toml"));
         let bootstrap: Vec<&String> = self.nodes.iter().flat_map(|n| &n.addresses).collect();
-        std::fs::write(&config, settings(name, slots, &home, &socket, &self.key, &bootstrap))
+        std::fs::write(&config, settings(name, slots, &home, &socket, &self.key, way, &bootstrap))
             .map_err(|e| DemoError::io(&config, e))?;
         let log = self.dir.join(format!("{name}.log"));
         let out = File::create(&log).map_err(|e| DemoError::io(&log, e))?;
@@ -110,8 +119,8 @@ impl Cluster {
         self.nodes.last().ok_or_else(|| failed("it is gone".into()))
     }
 
-    /// Waits until every node sees all others.
-    pub async fn meet(&self) -> Result<(), DemoError> {
+    /// Waits until every node sees all others; says how long that took.
+    pub async fn meet(&self) -> Result<Duration, DemoError> {
         let started = Instant::now();
         loop {
             let mut met = 0;
@@ -121,7 +130,7 @@ impl Cluster {
                 met += usize::from(others.count() + 1 >= self.nodes.len());
             }
             if met == self.nodes.len() {
-                return Ok(());
+                return Ok(started.elapsed());
             }
             if started.elapsed() > MEET {
                 return Err(DemoError::Meet { met, of: self.nodes.len() });
@@ -171,6 +180,12 @@ impl Cluster {
             node.alive = false;
         }
         killed
+    }
+
+    /// Ends all nodes and forgets them; their directories stay, for the next start.
+    pub async fn clear(&mut self) {
+        self.stop().await;
+        self.nodes.clear();
     }
 
     /// Processes of the demo that are still there after all nodes have ended. They are killed.
@@ -255,19 +270,24 @@ fn marked(dir: &Path) -> Vec<(i32, String)> {
 }
 
 /// A configuration as anybody would write it.
-fn settings(name: &str, slots: u16, home: &Path, socket: &Path, key: &Path, bootstrap: &[&String]) -> String {
+fn settings(name: &str, slots: u16, home: &Path, socket: &Path, key: &Path, way: Way, bootstrap: &[&String]) -> String {
     let text = |s: &str| serde_json::Value::from(s).to_string();
     let path = |p: &Path| text(&p.to_string_lossy());
-    let list: Vec<String> = bootstrap.iter().map(|b| text(b)).collect();
+    let net = match way {
+        Way::Mdns => "lan = true\nmdns = true".to_owned(),
+        Way::Addresses => {
+            let known: Vec<String> = bootstrap.iter().map(|b| text(b)).collect();
+            format!("listen = [\"/ip4/127.0.0.1/tcp/0\"]\nbootstrap = [{}]\nmdns = false", known.join(", "))
+        }
+    };
     format!(
         "name = {}\nmachine = {}\nslots = {slots}\ndata_dir = {}\nsocket = {}\ncluster_key = {}\n\
-         listen = [\"/ip4/127.0.0.1/tcp/0\"]\nbootstrap = [{}]\nmdns = false\nscrub = \"off\"\n",
+         {net}\nscrub = \"off\"\n",
         text(name),
         text(&format!("demo-{name}")),
         path(home),
         path(socket),
-        path(key),
-        list.join(", ")
+        path(key)
     )
 }
 
@@ -288,9 +308,13 @@ mod tests {
     #[test]
     fn settings_are_what_a_node_reads() {
         let addr = "/ip4/127.0.0.1/tcp/1/p2p/x".to_owned();
-        let text = settings("a", 2, Path::new("/d/a"), Path::new("/d/a/s"), Path::new("/d/k"), &[&addr]);
+        let text =
+            settings("a", 2, Path::new("/d/a"), Path::new("/d/a/s"), Path::new("/d/k"), Way::Addresses, &[&addr]);
         let s = filch_node::Settings::parse(Path::new("a.toml"), &text).unwrap();
         assert_eq!((s.name.as_deref(), s.slots, s.mdns), (Some("a"), Some(2), Some(false)));
+        let lan = settings("a", 2, Path::new("/d/a"), Path::new("/d/a/s"), Path::new("/d/k"), Way::Mdns, &[&addr]);
+        let lan = filch_node::Settings::parse(Path::new("a.toml"), &lan).unwrap();
+        assert_eq!((lan.lan, lan.mdns, lan.bootstrap), (Some(true), Some(true), None), "told no addresses");
         assert_eq!(s.bootstrap, Some(vec![addr]));
         assert_eq!(s.scrub.as_deref(), Some("off"));
     }

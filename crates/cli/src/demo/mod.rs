@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod files;
 mod job;
+mod network;
 mod stage;
 mod story;
 mod task;
@@ -18,11 +19,13 @@ use std::time::{Duration, Instant};
 
 use crate::context::Context;
 use crate::error::Error;
-use cluster::Cluster;
+use cluster::{Cluster, Way};
 use error::DemoError;
 use events::Streams;
+use network::Network;
+pub(crate) use network::{PROBE, probe};
 use stage::Stage;
-use story::{NodeRow, Story, Summary};
+use story::{MetBy, NodeRow, Story, Summary};
 use watch::Watched;
 
 /// The nodes. The first one takes the job.
@@ -32,14 +35,18 @@ const LIMIT: Duration = Duration::from_secs(58);
 
 /// Watch three nodes share a job over your files and lose one of them
 ///
-/// Starts three node processes on this machine (loopback only), runs a script of sh, awk, sort and gzip over every file of a
+/// Starts three node processes on this machine, runs a script of sh, awk, sort and gzip over every file of a
 /// directory, kills one node half-way with kill -9, and compares all results with a plain run, byte for byte. Takes half a minute. Writes
 /// nothing outside a directory of its own, of which only the results stay; no process stays.
+///
+/// Where Linux allows it the nodes are in a network namespace that only they are in, and find each other there by mDNS; elsewhere they listen on
+/// loopback and are given each other's addresses. Nobody else can reach them in either.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   filch demo                             the files of the current directory
   filch demo ~/notes --results out
+  filch demo --loopback                  no namespace, no mDNS: addresses on loopback
 
 Exit codes: 0 every result is there and right, 1 not so, 2 usage, 3 interrupted, 4 infrastructure")]
 pub(crate) struct DemoArgs {
@@ -49,6 +56,18 @@ pub(crate) struct DemoArgs {
     /// New or empty directory for the results [default: one in the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
+    /// Meet on loopback, by addresses given to one another, also where mDNS in a private network is possible
+    #[arg(long)]
+    loopback: bool,
+    #[arg(skip)]
+    network: Network,
+}
+
+impl DemoArgs {
+    /// Goes into a private network if it can be had. While the process has one thread.
+    pub(crate) fn choose_network(&mut self) {
+        self.network = network::choose(self.loopback);
+    }
 }
 
 /// Runs it; the exit code is 0 only if every result is there and right.
@@ -60,7 +79,7 @@ pub(crate) async fn run(args: DemoArgs, cx: &mut Context) -> Result<u8, Error> {
     };
     match played {
         Ok(summary) => {
-            summary.print(cx.json)?;
+            crate::render::stdout(summary.print(cx.json))?;
             Ok(u8::from(!summary.ok))
         }
         Err(DemoError::Interrupted) => {
@@ -97,7 +116,7 @@ async fn play(args: &DemoArgs, story: &Story) -> Result<Summary, DemoError> {
     let samples = task::measure(&files, &stage.dir("measure")?, lanes).await?;
 
     let mut cluster = Cluster::new(&stage.dir("nodes")?)?;
-    meet(story, &mut cluster, slots).await?;
+    let met_by = meet(story, &mut cluster, slots, &args.network).await?;
     let mut watched = share(story, &mut cluster, &files, samples, &stage).await?;
     cluster.refresh().await;
     for name in cluster.stop().await {
@@ -114,12 +133,14 @@ async fn play(args: &DemoArgs, story: &Story) -> Result<Summary, DemoError> {
     watched.problems.extend(same.missing.iter().map(|f| format!("{f} is missing")));
     let summary = Summary {
         ok: watched.problems.is_empty(),
+        met_by,
         directory: dir.display().to_string(),
         files: files.len(),
         bytes: size,
         plain_ms: millis(plain),
         plain_lanes: lanes,
         results: stage.results().display().to_string(),
+        temporary: stage.temporary().map(|dir| dir.display().to_string()),
         result_files: same.equal + same.different.len(),
         equal: same.equal,
         different: same.different,
@@ -135,15 +156,45 @@ async fn play(args: &DemoArgs, story: &Story) -> Result<Summary, DemoError> {
     Ok(Summary { total_ms: (story.seconds() * 1000.0) as u64, ..summary })
 }
 
-/// Starts the nodes one after another; each is told of those before it.
-async fn meet(story: &Story, cluster: &mut Cluster, slots: u16) -> Result<(), DemoError> {
+/// Starts the nodes and waits until all have met: by mDNS in a network of their own, or by addresses that they are given.
+async fn meet(story: &Story, cluster: &mut Cluster, slots: u16, network: &Network) -> Result<MetBy, DemoError> {
+    match network {
+        Network::Private => {
+            story.tell("demo", "a network of the nodes' own, which nobody else can reach; they are told no addresses");
+            start(story, cluster, slots, Way::Mdns).await?;
+            match cluster.meet().await {
+                Ok(took) => {
+                    story.tell(
+                        "all",
+                        format_args!("{} found each other by mDNS in {} ms", NAMES.join(", "), took.as_millis()),
+                    );
+                    return Ok(MetBy::Mdns);
+                }
+                Err(e @ DemoError::Meet { .. }) => {
+                    story.tell("demo", format_args!("by mDNS {e}: starting them again, with addresses"));
+                    cluster.clear().await;
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Network::Loopback { why } => {
+            story.tell("demo", format_args!("loopback, with addresses given to one another ({why})"));
+        }
+        Network::Unknown => {}
+    }
+    start(story, cluster, slots, Way::Addresses).await?;
+    let took = cluster.meet().await?;
+    story.tell("all", format_args!("{} met by their addresses in {} ms", NAMES.join(", "), took.as_millis()));
+    Ok(MetBy::Addresses)
+}
+
+/// One after another; with addresses, each is told of those before it.
+async fn start(story: &Story, cluster: &mut Cluster, slots: u16, way: Way) -> Result<(), DemoError> {
     for name in NAMES {
-        let node = cluster.start(name, slots).await?;
+        let node = cluster.start(name, slots, way).await?;
         let at = node.addresses.first().map_or("", |a| a.split("/p2p/").next().unwrap_or_default());
         story.tell(name, format_args!("started: process {}, {slots} slots, {at}", node.last.pid));
     }
-    cluster.meet().await?;
-    story.tell("all", "found each other");
     Ok(())
 }
 
@@ -201,6 +252,7 @@ fn summary(cluster: &Cluster, w: Watched) -> Summary {
     let after_death = |at: Instant| w.death.map(|d| millis(at.saturating_duration_since(d.at)));
     Summary {
         ok: false,
+        met_by: MetBy::Addresses,
         directory: String::new(),
         files: 0,
         bytes: 0,
@@ -222,6 +274,7 @@ fn summary(cluster: &Cluster, w: Watched) -> Summary {
         plain_lanes: 0,
         total_ms: 0,
         results: String::new(),
+        temporary: None,
         result_files: 0,
         equal: 0,
         different: Vec::new(),

@@ -61,6 +61,10 @@ impl Stage {
     pub fn results(&self) -> &Path {
         &self.results
     }
+    /// What holds the results when the user named no place for them.
+    pub fn temporary(&self) -> Option<&Path> {
+        self.own_results.then(|| self.root.path())
+    }
     /// Where the nodes are; stays after a failure, logs and all.
     pub fn nodes(&self) -> PathBuf {
         self.root.path().join("nodes")

@@ -30,6 +30,16 @@ impl Story {
     }
 }
 
+/// How the nodes came to know each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum MetBy {
+    /// They found each other in a network of their own.
+    Mdns,
+    /// They were given addresses.
+    Addresses,
+}
+
 /// One node's part.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct NodeRow {
@@ -49,6 +59,7 @@ pub(super) struct NodeRow {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Summary {
     pub ok: bool,
+    pub met_by: MetBy,
     pub directory: String,
     pub files: usize,
     pub bytes: u64,
@@ -74,6 +85,8 @@ pub(super) struct Summary {
     pub plain_lanes: usize,
     pub total_ms: u64,
     pub results: String,
+    /// What to remove when nobody wants the results any more; none in a directory of the user's.
+    pub temporary: Option<String>,
     pub result_files: usize,
     pub equal: usize,
     pub different: Vec<String>,
@@ -96,7 +109,11 @@ impl Summary {
         for problem in &self.problems {
             writeln!(out, "PROBLEM: {problem}")?;
         }
-        writeln!(out, "{}", self.verdict())
+        writeln!(out, "{}", self.verdict())?;
+        match &self.temporary {
+            Some(dir) => writeln!(out, "The results are in a temporary directory; `rm -r {}` removes it.", quoted(dir)),
+            None => writeln!(out, "The results are in {}, as asked.", self.results),
+        }
     }
 
     fn per_node(&self) -> String {
@@ -119,6 +136,11 @@ impl Summary {
         let seconds = |ms: u64| ms as f64 / 1000.0;
         let mut rows = Vec::new();
         let mut row = |what: &str, value: String| rows.push([what.to_owned(), value]);
+        let met = match self.met_by {
+            MetBy::Mdns => "by mDNS, in a network of their own",
+            MetBy::Addresses => "by addresses given to one another",
+        };
+        row("met", met.into());
         row("tasks", format!("{} of {} succeeded", self.succeeded, self.tasks));
         row("steals", format!("{}, of {} tasks", self.steals, self.stolen_tasks));
         if let (Some(name), Some(ms)) = (&self.killed, self.freed_ms) {
@@ -179,6 +201,12 @@ fn columns<const N: usize>(rows: &[[String; N]], right: &[usize]) -> String {
     out
 }
 
+/// As a shell reads it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', "'\\''")) }
+}
+
 /// Bytes for people.
 pub(super) fn bytes(n: u64) -> String {
     bytesize::ByteSize::b(n).to_string()
@@ -201,6 +229,7 @@ mod tests {
         };
         Summary {
             ok: true,
+            met_by: MetBy::Mdns,
             directory: "/d".into(),
             files: 20,
             bytes: 4096,
@@ -222,6 +251,7 @@ mod tests {
             plain_lanes: 2,
             total_ms: 20_000,
             results: "/tmp/filch-demo-x/results".into(),
+            temporary: Some("/tmp/filch-demo-x".into()),
             result_files: 40,
             equal: 40,
             different: vec![],
@@ -246,6 +276,8 @@ mod tests {
         ] {
             assert!(text.contains(want), "{want} in {text}");
         }
+        assert_eq!(quoted("/tmp/a-b"), "/tmp/a-b");
+        assert_eq!(quoted("/tmp/it's"), "'/tmp/it'\\''s'");
         let bad = Summary { ok: false, different: vec!["a".into()], ..summary() };
         assert!(bad.verdict().starts_with("FAILED") && bad.verdict().contains("1 differ"));
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use filch_types::items::{BLOCK, Item, Reader, Writer};
 use filch_types::limits;
-use filch_types::manifest::{Generator, Group, JobSpec, Program, TaskLimits};
+use filch_types::manifest::{Generator, Group, JobSpec, ManifestError, Program, TaskLimits};
 use filch_types::paths::normalise;
 use filch_types::template::{Context, Form, Part, Template};
 
@@ -242,7 +242,7 @@ impl Plan {
         };
         spec.check()?;
         let encoded = filch_types::codec::encode(&spec, usize::MAX).map_or(usize::MAX, |b| b.len());
-        let inputs = if self.own_inputs() { 0 } else { self.files.paths().iter().map(|p| p.len() + 48).sum() };
+        let inputs = if self.own_inputs() { 0 } else { self.input_paths(0, &[]).map(|p| p.len() + 48).sum() };
         if encoded.saturating_add(inputs) > limits::MAX_MANIFEST - 2048 { Err(PlanError::Description) } else { Ok(()) }
     }
 
@@ -354,6 +354,9 @@ fn varies(t: &Template) -> bool {
 }
 
 fn check_inputs(request: &Request, inputs: &[Template], sources: usize) -> Result<(), PlanError> {
+    if inputs.len() > limits::MAX_FILES {
+        return Err(ManifestError::Rule("more than 4096 inputs").into());
+    }
     for (t, text) in inputs.iter().zip(&request.inputs) {
         let misplaced = |placeholder, why| PlanError::Misplaced { placeholder, option: "-i", text: text.clone(), why };
         for part in &t.0 {
@@ -437,7 +440,7 @@ fn name(request: &Request) -> String {
     name
 }
 
-/// No two inputs of a task at one place, none below another.
+/// No two inputs of a task at one place, none below another. One file named twice is one input.
 fn distinct(places: &[(String, String)], task: Option<u32>) -> Result<(), PlanError> {
     if places.len() < 2 {
         return Ok(());
@@ -447,6 +450,10 @@ fn distinct(places: &[(String, String)], task: Option<u32>) -> Result<(), PlanEr
     let mut seen: std::collections::HashMap<&str, &str> = std::collections::HashMap::new();
     for (place, path) in sorted {
         let above = place.match_indices('/').map(|(at, _)| &place[..at]).chain([place.as_str()]);
+        // Sorted, the same file comes in a row: it is the one that is there already.
+        if seen.get(place.as_str()) == Some(&path.as_str()) {
+            continue;
+        }
         if let Some((first, _)) = above.filter_map(|p| seen.get(p).map(|f| (*f, p))).next() {
             let (first, second) = (first.to_owned(), path.clone());
             return Err(PlanError::InputPlace { task, first, second, place: place.clone() });

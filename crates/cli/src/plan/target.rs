@@ -40,11 +40,16 @@ impl Target {
                 there
             }
         };
-        let is_dir = |path: &str| std::fs::symlink_metadata(self.dir.join(path)).is_ok_and(|m| m.is_dir());
-        if there && is_dir(path) {
-            return Err(Obstacle { part: path.to_owned(), is: "a directory" });
+        if !there {
+            return Ok(());
         }
-        Ok(())
+        let is = match std::fs::symlink_metadata(self.dir.join(path)) {
+            Ok(m) if m.is_dir() => "a directory",
+            // Nothing is written through it; but whoever made it would lose it.
+            Ok(m) if m.is_symlink() => "a symbolic link",
+            _ => return Ok(()),
+        };
+        Err(Obstacle { part: path.to_owned(), is })
     }
 
     /// Whether this directory exists.
@@ -91,12 +96,13 @@ mod tests {
         std::fs::write(dir.path().join("a/file"), "").unwrap();
         std::os::unix::fs::symlink("/tmp", dir.path().join("link")).unwrap();
         let mut target = Target::new(dir.path());
-        for good in ["new", "a/new", "a/file", "a/b/new", "x/y/z", "link"] {
+        for good in ["new", "a/new", "a/file", "a/b/new", "x/y/z"] {
             assert_eq!(target.check(good), Ok(()), "{good}");
         }
         let mut at = |path: &str| target.check(path).map_err(|o| (o.part, o.is));
         assert_eq!(at("a/b"), Err(("a/b".into(), "a directory")));
         assert_eq!(at("a/file/x"), Err(("a/file".into(), "not a directory")));
+        assert_eq!(at("link"), Err(("link".into(), "a symbolic link")));
         assert_eq!(at("link/x/y"), Err(("link".into(), "a symbolic link")));
     }
 }

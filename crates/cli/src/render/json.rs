@@ -1,6 +1,6 @@
 //! JSON: the API's own objects, one a line; lists are one line an element.
 
-use std::io::{Result, Write};
+use std::io::Write;
 
 use filch_api::{
     Delivery, DownAnswer, Event, JobDetail, JobList, MemberList, NodeInfo, NodeRef, RevokeAnswer, TaskPage,
@@ -10,14 +10,14 @@ use filch_types::JobId;
 use serde::Serialize;
 use serde_json::json;
 
-use super::Renderer;
+use super::{Renderer, Result, stdout};
 
 pub(crate) struct JsonRenderer;
 
 fn line(value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string(value)?;
+    let mut text = serde_json::to_string(value).map_err(std::io::Error::from)?;
     text.push('\n');
-    std::io::stdout().lock().write_all(text.as_bytes())
+    stdout(std::io::stdout().lock().write_all(text.as_bytes()))
 }
 
 impl Renderer for JsonRenderer {

@@ -5,16 +5,24 @@ pub(crate) mod table;
 mod text;
 pub(crate) mod words;
 
-use std::io::Result;
-
 use filch_api::{
     Delivery, DownAnswer, Event, JobDetail, JobList, MemberList, NodeInfo, NodeRef, RevokeAnswer, TaskPage,
 };
 use filch_client::Values;
 use filch_types::JobId;
 
+use crate::error::Error;
+
 pub(crate) use json::JsonRenderer;
 pub(crate) use text::TextRenderer;
+
+/// Nothing, or a stdout that takes nothing.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Names stdout in what went wrong with writing to it.
+pub(crate) fn stdout(written: std::io::Result<()>) -> Result<()> {
+    written.map_err(Error::Stdout)
+}
 
 /// Writes answers to stdout.
 pub(crate) trait Renderer {

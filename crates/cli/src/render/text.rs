@@ -1,6 +1,6 @@
 //! Text for people.
 
-use std::io::{Result, Write};
+use std::io::Write;
 
 use filch_api::{
     Delivery, DownAnswer, Event, EventKind, JobDetail, JobList, MemberList, NodeInfo, NodeRef, RevokeAnswer, TaskPage,
@@ -8,9 +8,9 @@ use filch_api::{
 use filch_client::Values;
 use filch_types::JobId;
 
-use super::Renderer;
 use super::table::table;
 use super::words::{self, age, bytes, copies, count, node as name, span, tame};
+use super::{Renderer, Result, stdout};
 
 #[derive(Default)]
 pub(crate) struct TextRenderer {
@@ -19,7 +19,7 @@ pub(crate) struct TextRenderer {
 }
 
 fn put(text: &str) -> Result<()> {
-    anstream::stdout().lock().write_all(text.as_bytes())
+    stdout(anstream::stdout().lock().write_all(text.as_bytes()))
 }
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
