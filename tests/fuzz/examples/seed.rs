@@ -16,6 +16,7 @@ use filch_types::ranges::Range;
 use filch_types::record::Record;
 use filch_types::result::{OutFile, Stream};
 use filch_types::sign::{Keyring, Simulated};
+use filch_types::time::Span;
 use filch_types::wire::{
     Beat, Given, GivenBag, Hello, JobBeat, JobBeatAck, JobDigest, JobState, LeaseRun, Message, Refusal, Request,
     Response, Summary,
