@@ -137,7 +137,10 @@ impl Node {
         while done < total {
             match self.reports.recv_timeout(Duration::from_secs(60))? {
                 Report::Bounced { why, .. } => return Err(why.into()),
-                divided @ (Report::Split { .. } | Report::Bag { .. } | Report::BagFailed { .. }) => {
+                divided @ (Report::Split { .. }
+                | Report::EndsSoon { .. }
+                | Report::Bag { .. }
+                | Report::BagFailed { .. }) => {
                     return Err(format!("no task is divisible: {divided:?}").into());
                 }
                 Report::Finished { launch, runs } => {

@@ -14,6 +14,7 @@ use filch_core::io::ReqId;
 use filch_net::{Command, Net, NetConfig, NetEvent};
 use filch_sim::model::{DrawnLinks, Links};
 use filch_sim::options::LinkOptions;
+use filch_types::time::Span;
 use filch_types::wire::{JobState, Request, Response, Summary};
 use filch_types::{Epoch, NodeId};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
