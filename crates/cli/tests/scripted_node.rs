@@ -103,7 +103,7 @@ fn run_ends_as_its_task_did() {
         (r#","stderr":{"kept":{"text":"oops\n"},"total":5},"cause":{"exit":7}"#, 7, "oops\n"),
         (r#","cause":{"signal":9}"#, 137, "signal 9"),
         (r#","cause":"timed_out""#, 124, "time limit"),
-        (r#","cause":{"output_missing":"x"}"#, 125, "`x`"),
+        (r#","cause":{"output_missing":"x"}"#, 1, "`x`"),
         (r#","cause":"node_lost""#, 125, "lost"),
         (r#","cause":{"handler":"no such tree"}"#, 1, "filch: no such tree"),
         (NOT_THERE, 127, "x: not found\nfilch: this was on attic; a program has to be on every node"),

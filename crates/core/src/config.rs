@@ -130,7 +130,7 @@ impl Default for Timing {
             bag_run: Span::secs(2),
             bag_flush: Span::millis(2),
             lifelines: 16,
-            asks: 2,
+            asks: 3,
             announce: Span::secs(2),
             batch: Span::millis(4),
             lonely_pin: Span::secs(8),

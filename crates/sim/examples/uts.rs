@@ -1,7 +1,7 @@
 //! UTS, the field's benchmark for stealing, as a divisible task on simulated clusters: how close all nodes together come to being busy
 //! all the time. `uts [--json] [TREE[,TREE] [NODES[,NODES] [DEATHS_PPM[,…] [UNIT_US [SEED]]]]]`. The counts must be the published ones.
 //!
-//! Links take 100 us one way, a commit 2 ms; a unit (a node of the tree) takes 10 us. Efficiency is the work of the tree over what
+//! Links take 100 us one way, a dial 3.3 ms on average (noise's handshake takes 3 ms), a commit 2 ms; a unit (a node of the tree) takes 10 us. Efficiency is the work of the tree over what
 //! all slots could have done from the moment of the submit until its owner has the whole count. Those who die are drawn among all but
 //! the submitter, at times drawn over the length of an ideal run, as by `kill -9`; they stay away.
 #![allow(clippy::print_stdout)]
@@ -134,6 +134,7 @@ fn run(tree: &str, nodes: usize, deaths_ppm: u64, unit_us: u64, seed: u64) -> Re
     options.overlay = (nodes > MESH).then_some(DEGREE);
     options.checks = Checks::Cheap;
     (options.link.near_us, options.link.far_us, options.link.jitter_us) = (100, 100, 0);
+    options.link.dial_us = 6_000;
     if let Some(n) = std::env::var("UTS_ASKS").ok().and_then(|n| n.parse().ok()) {
         options.timing.asks = n;
     }

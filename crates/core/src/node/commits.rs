@@ -15,7 +15,7 @@ use crate::io::{Output, Ticket};
 /// Groups under way at a time.
 const MAX_OPEN: usize = 16;
 /// Records of groups that become one.
-const MAX_JOINED: usize = 1024;
+const MAX_JOINED: usize = 4096;
 
 #[derive(Clone, Debug)]
 struct Group {

@@ -217,11 +217,12 @@ impl Node {
 
     /// One that was asked has nothing: the next of the list may, then the steward.
     fn next_or_no_luck(&mut self, id: JobId) {
-        let enough = self.slots.len().max(1) as u64 + self.about_to_end(id).0;
-        let Some(w) = self.jobs.get_mut(&id).map(|j| &mut j.work) else { return };
+        let full = self.slots_to_fill() == 0;
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let (full, w) = (full && job.fold.tree().any(), &mut job.work);
         if !w.victims.is_empty() || (w.lines.around && !w.lines.claimed) {
             w.asking = false;
-        } else if w.bags.here() >= enough {
+        } else if full {
             // Somebody else had something: no reason to pause once it is done.
             w.asking &= w.lines.asked > 0;
         } else if w.lines.asked == 0 && !w.lines.claiming {
