@@ -19,10 +19,11 @@ fn work_spreads_over_the_cluster() {
     let mut sim = Sim::new(Options::calm(2, 4, 2));
     sim.run_until(2_000_000).unwrap();
     let job = sim.submit(JobPlan { at: 2_000_000, ..JobPlan::array(800, 50_000) });
-    sim.run_until_done(60_000_000).unwrap();
-    assert_eq!(sim.job(job).unwrap().counts.finals, 800);
     // 800 tasks of 50 ms on 8 slots are 5 s; the lease of the whole must not cost more than a few heartbeats on top.
-    assert!(sim.summary().us < 15_000_000, "{:?}", sim.summary());
+    sim.run_until(10_000_000).unwrap();
+    assert_eq!(sim.job(job).unwrap().counts.finals, 800);
+    // The other copies hear of it in the rounds of anti-entropy.
+    sim.run_until_done(60_000_000).unwrap();
 }
 
 #[test]
