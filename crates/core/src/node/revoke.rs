@@ -176,7 +176,10 @@ impl Node {
     pub(super) fn bury(&mut self, id: JobId, askers: Vec<Asker>) {
         if let Some(tomb) = self.tombstones.get(&id).cloned() {
             self.commit(Vec::new(), vec![Record::Forget(id, tomb)], Then::Forgotten { askers, job: id });
-        } else if !self.jobs.contains_key(&id) {
+        } else if let Some(job) = self.jobs.get_mut(&id) {
+            // It was heard of again meanwhile. Its rows are there still, and go once it does.
+            job.recorded = true;
+        } else {
             self.commit(Vec::new(), vec![Record::Drop(id)], Then::Dropped(id));
         }
     }
